@@ -1,0 +1,103 @@
+package coppice
+
+import (
+	"errors"
+	"fmt"
+)
+
+// What the ports say. Adapters wrap these; lifecycle turns them into an [*Error] for the user.
+var (
+	ErrExists    = errors.New("exists already")
+	ErrNoVM      = errors.New("no such VM")
+	ErrNoImage   = errors.New("no such image")
+	ErrNoAccount = errors.New("no such account")
+	ErrNoKey     = errors.New("no such key")
+	ErrNoRun     = errors.New("the VM does not run")
+	ErrNoUser    = errors.New("no such user in the guest")
+	ErrGuestGone = errors.New("the connection to the guest broke")
+	ErrNoSpace   = errors.New("the pool is full")
+)
+
+// A Code names a kind of error for programs. The codes are the contract's.
+type Code string
+
+const (
+	CodeUnauthorized     Code = "UNAUTHORIZED_ERROR"
+	CodeForbidden        Code = "FORBIDDEN"
+	CodeNotFound         Code = "NOT_FOUND"
+	CodeInvalidRequest   Code = "INVALID_REQUEST"
+	CodeUnavailable      Code = "SERVICE_UNAVAILABLE"
+	CodeInternal         Code = "INTERNAL_ERROR"
+	CodeConflict         Code = "CONFLICT"
+	CodeInvalidVMID      Code = "INVALID_VM_ID"
+	CodeVMNotFound       Code = "VM_NOT_FOUND"
+	CodeVMDeleted        Code = "VM_DELETED"
+	CodeVMNotRunning     Code = "VM_NOT_RUNNING"
+	CodeVMSuspending     Code = "VM_IS_SUSPENDING"
+	CodeStillCreating    Code = "STILL_CREATING"
+	CodeStartTimeout     Code = "VM_START_TIMEOUT"
+	CodeExitDuringStart  Code = "VM_EXIT_DURING_START"
+	CodeSpawnProcess     Code = "VM_SPAWN_PROCESS"
+	CodeKernelPanic      Code = "KERNEL_PANIC"
+	CodeNoStorage        Code = "NO_LOCAL_STORAGE_CAPACITY"
+	CodeCreateBadRequest Code = "CREATE_VM_BAD_REQUEST"
+	CodeVCPUNotPower     Code = "CREATE_VM_VCPU_NOT_POWER_OF_TWO"
+	CodeVCPURange        Code = "CREATE_VM_VCPU_OUT_OF_RANGE"
+	CodeMemNotPower      Code = "CREATE_VM_MEM_NOT_POWER_OF_TWO"
+	CodeMemRange         Code = "CREATE_VM_MEM_OUT_OF_RANGE"
+	CodeRootfsRange      Code = "CREATE_VM_ROOTFS_OUT_OF_RANGE"
+	CodeSnapshotNotFound Code = "SNAPSHOT_NOT_FOUND"
+	CodeExecTimedOut     Code = "EXEC_TIMED_OUT"
+	CodeExecEmpty        Code = "EXEC_EMPTY"
+	CodeUserNotFound     Code = "USER_NOT_FOUND"
+	CodeFilesBadRequest  Code = "FILES_BAD_REQUEST"
+	CodeFileNotFound     Code = "FILE_NOT_FOUND"
+)
+
+// An Error is what a user is told: a code for programs, a sentence for people
+// that says what was wrong and what would be right, and the code's own fields.
+// Err is for the log only.
+type Error struct {
+	Code    Code
+	Message string
+	Fields  map[string]any
+	Err     error
+}
+
+func (e *Error) Error() string {
+	if e.Err != nil {
+		return fmt.Sprintf("%s: %s (%v)", e.Code, e.Message, e.Err)
+	}
+	return fmt.Sprintf("%s: %s", e.Code, e.Message)
+}
+
+func (e *Error) Unwrap() error { return e.Err }
+
+// Errorf returns an [*Error] with a formatted message. A %w operand becomes Err as well.
+func Errorf(code Code, format string, args ...any) *Error {
+	err := fmt.Errorf(format, args...)
+	return &Error{Code: code, Message: err.Error(), Err: errors.Unwrap(err)}
+}
+
+// With returns e after setting one of the code's fields.
+func (e *Error) With(field string, value any) *Error {
+	if e.Fields == nil {
+		e.Fields = map[string]any{}
+	}
+	e.Fields[field] = value
+	return e
+}
+
+// Because returns e after setting its cause, which goes to the log only.
+func (e *Error) Because(err error) *Error {
+	e.Err = err
+	return e
+}
+
+// CodeOf returns the code of the [*Error] in err's chain, or [CodeInternal].
+func CodeOf(err error) Code {
+	if e, ok := errors.AsType[*Error](err); ok {
+		return e.Code
+	}
+	return CodeInternal
+}

@@ -1,0 +1,106 @@
+package coppice
+
+import (
+	"context"
+	"io"
+	"io/fs"
+	"net"
+	"time"
+)
+
+// A Guest reaches the agents inside VMs. Nothing an agent says is trusted: its
+// answers are bounded in size and time, and never more than data.
+type Guest interface {
+	// Connect opens a session with the agent at the other end of dial, which is
+	// called for a new stream whenever the last one broke. It returns when the
+	// agent has taken id, before which the agent lets nothing else in.
+	Connect(ctx context.Context, dial func(context.Context) (net.Conn, error), id Identity) (Session, error)
+}
+
+// An Identity tells a guest who it is and what time it is.
+type Identity struct {
+	VM       VMID
+	Instance InstanceID
+	Hostname string
+	// Fresh is true if the guest has never been this VM before, or was another
+	// run of it: keys and ids are renewed and hooks run. False when only the
+	// daemon's connection is new.
+	Fresh bool
+}
+
+// A Session is a connection to one guest's agent. It reconnects by itself; a
+// call that was in flight when the stream broke fails with [ErrGuestGone].
+type Session interface {
+	// Exec runs a command and returns when its main process has ended, even if
+	// children of it keep its pipes open. When ctx ends, every process of the command is killed.
+	Exec(ctx context.Context, spec ExecSpec, stdio Stdio) (ExecStatus, error)
+	// Shutdown asks the guest's init to power off, and returns when it has been asked.
+	Shutdown(ctx context.Context) error
+	// Files returns the guest's files as user sees them; empty is root.
+	Files(user string) GuestFiles
+	// Close ends the session and every call in flight. The guest goes on.
+	Close() error
+}
+
+// An ExecSpec is a command for a guest.
+type ExecSpec struct {
+	// Command is a script for the user's shell (bash where the guest has it, else sh).
+	Command string
+	// User by name or number; empty is root. [ErrNoUser] if the guest does not know it.
+	User string
+	// Dir to run in; empty is the user's home.
+	Dir string
+	// Env is added to the standard environment, as KEY=value.
+	Env []string
+	// Timeout after which every process of the command is killed; 0 is none.
+	Timeout time.Duration
+}
+
+// Stdio is what a command reads and writes. A nil Stdin is empty; a nil writer discards.
+type Stdio struct {
+	Stdin          io.Reader
+	Stdout, Stderr io.Writer
+}
+
+// ExecStatus is how a command ended.
+type ExecStatus struct {
+	// Code is the exit status, or 128 and the signal's number.
+	Code int
+	// TimedOut is true if Timeout passed; Code is then 124.
+	TimedOut bool
+}
+
+// GuestFiles is the file system of a guest as one user sees it. Relative names
+// start at the user's home. Errors wrap [fs.ErrNotExist], [fs.ErrPermission],
+// [fs.ErrInvalid] (for what the file's kind does not allow) where they apply.
+type GuestFiles interface {
+	// Open returns a file for reading, or for a directory its entries.
+	Open(ctx context.Context, name string) (GuestFile, error)
+	// Write replaces a file by what it reads from r, atomically: readers see
+	// the old content or the new one. Parents are made; the old mode and owner
+	// are kept, a new file has mode.
+	Write(ctx context.Context, name string, mode fs.FileMode, r io.Reader) error
+	// Watch reports changes below dir until ctx ends, whose error it returns.
+	Watch(ctx context.Context, dir string, event func(FileEvent)) error
+}
+
+// A GuestFile is an open file or directory of a guest. The receiver closes Content.
+type GuestFile struct {
+	Dir     bool
+	Mode    fs.FileMode
+	Size    int64
+	Content io.ReadCloser // nil for a directory
+	Entries []DirEntry    // sorted by name; for a directory only
+}
+
+// A DirEntry is one name in a directory.
+type DirEntry struct {
+	Name string
+	Dir  bool
+}
+
+// A FileEvent is a change in a watched directory.
+type FileEvent struct {
+	Type string // "create", "modify", "delete" or "rename"
+	Name string // relative to the watched directory
+}
