@@ -23,9 +23,19 @@ type Hypervisor interface {
 	Discard(ctx context.Context, id VMID) error
 	// Runs lists the VMs that have a process now.
 	Runs(ctx context.Context) ([]VMID, error)
+
+	Consoles
+}
+
+// Consoles keeps what the serial consoles of VMs print.
+type Consoles interface {
 	// Console returns what the VM's serial console has printed, across its
 	// runs, oldest first: the last part of it, bounded by the implementation.
+	// Empty if there is none.
 	Console(ctx context.Context, id VMID) ([]byte, error)
+	// RemoveConsole removes the record of a VM that has no process, and every
+	// other file kept for its runs; nil if there is none.
+	RemoveConsole(ctx context.Context, id VMID) error
 }
 
 // A Machine is what a run is made of.

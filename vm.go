@@ -35,12 +35,13 @@ const (
 	Cut     Verb = "capture" // freeze an image of the VM, which goes on as before
 	Stop    Verb = "stop"    // shut down: ask the guest, then insist
 	Kill    Verb = "kill"    // end the process at once
+	Reboot  Verb = "reboot"  // follow a reset the guest asked for with a new run
 	Resize  Verb = "resize"  // change CPUs, memory or disk
 	Delete  Verb = "delete"  // remove every trace but the tombstone
 )
 
 // Verbs lists every verb but [Idle].
-var Verbs = []Verb{Restore, Start, Resume, Suspend, Cut, Stop, Kill, Resize, Delete}
+var Verbs = []Verb{Restore, Start, Resume, Suspend, Cut, Stop, Kill, Reboot, Resize, Delete}
 
 // A Size is what a VM has of the host.
 type Size struct {
