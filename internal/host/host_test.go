@@ -1,0 +1,309 @@
+package host
+
+import (
+	"context"
+	"errors"
+	"io/fs"
+	"os"
+	"os/exec"
+	"os/signal"
+	"path/filepath"
+	"slices"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+)
+
+// The test binary is also the daemon that the tests start: what it does is its
+// last argument.
+func TestMain(m *testing.M) {
+	if dir := os.Getenv("COPPICE_TEST_DAEMON"); dir != "" {
+		os.Exit(daemon(Dir(dir), os.Args[len(os.Args)-1]))
+	}
+	os.Exit(m.Run())
+}
+
+func daemon(d Dir, how string) int {
+	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGTERM)
+	defer stop()
+	println("the daemon says hello")
+	if how == "fail" {
+		println("cannot listen")
+		return 3
+	}
+	claim, err := d.Claim()
+	if err != nil {
+		println(err.Error())
+		return 1
+	}
+	if how != "silent" {
+		Notify("STATUS=settling 2 VMs")
+		Notify("READY=1")
+	}
+	<-ctx.Done()
+	println("goodbye")
+	claim.Release()
+	return 0
+}
+
+// start starts a daemon on d, to be ended with the test.
+func start(t *testing.T, d Dir, how string, limit time.Duration) ([]string, error) {
+	t.Helper()
+	if booted() {
+		t.Skip("systemd runs this machine")
+	}
+	t.Setenv("COPPICE_TEST_DAEMON", string(d))
+	exe, err := os.Executable()
+	if err != nil {
+		t.Fatal(err)
+	}
+	ctx, cancel := context.WithTimeout(t.Context(), limit)
+	defer cancel()
+	t.Cleanup(func() {
+		if err := d.Stop(context.Background()); err != nil {
+			t.Error(err)
+		}
+	})
+	var said []string
+	err = d.Start(ctx, []string{exe, how}, func(s string) { said = append(said, s) })
+	return said, err
+}
+
+func TestStartAndStop(t *testing.T) {
+	d := Dir(t.TempDir())
+	said, err := start(t, d, "serve", time.Minute)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if want := []string{"settling 2 VMs"}; !slices.Equal(said, want) {
+		t.Errorf("status %q, want %q", said, want)
+	}
+	p, err := d.Daemon()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if !slices.Equal(p.Args, []string{"serve"}) {
+		t.Errorf("arguments %q", p.Args)
+	}
+	exe, _ := os.Executable()
+	if same, err := p.Runs(exe); err != nil || !same {
+		t.Errorf("Runs(its own program) = %v, %v", same, err)
+	}
+	if same, err := p.Runs("/bin/true"); err != nil || same {
+		t.Errorf("Runs(another program) = %v, %v", same, err)
+	}
+	if sid, err := syscall.Getpgid(p.PID); err != nil || sid != p.PID {
+		t.Errorf("process group %d, %v: it would get this terminal's signals", sid, err)
+	}
+
+	if err := d.Stop(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := d.Daemon(); !errors.Is(err, ErrNoDaemon) {
+		t.Errorf("after Stop: %v", err)
+	}
+	log, err := os.ReadFile(d.Log())
+	if err != nil || !strings.HasSuffix(string(log), "goodbye\n") {
+		t.Errorf("it was not let finish: log %q, %v", log, err)
+	}
+	if err := d.Stop(t.Context()); err != nil {
+		t.Errorf("Stop without a daemon: %v", err)
+	}
+}
+
+func TestStartFails(t *testing.T) {
+	t.Run("ends", func(t *testing.T) {
+		d := Dir(t.TempDir())
+		os.WriteFile(d.Log(), []byte("an old line\n"), 0o600)
+		_, err := start(t, d, "fail", time.Minute)
+		if err == nil || !strings.Contains(err.Error(), "exit status 3\nthe daemon says hello\ncannot listen") {
+			t.Errorf("error %v, want the exit status and what it printed", err)
+		}
+		if err != nil && strings.Contains(err.Error(), "an old line") {
+			t.Error("the error quotes what an earlier run printed")
+		}
+	})
+	t.Run("never gets ready", func(t *testing.T) {
+		d := Dir(t.TempDir())
+		_, err := start(t, d, "silent", time.Second)
+		if !errors.Is(err, context.DeadlineExceeded) {
+			t.Errorf("error %v", err)
+		}
+		if _, err := d.Daemon(); !errors.Is(err, ErrNoDaemon) {
+			t.Errorf("it was left: %v", err)
+		}
+	})
+}
+
+func TestClaim(t *testing.T) {
+	d := Dir(t.TempDir())
+	if _, err := d.Daemon(); !errors.Is(err, ErrNoDaemon) {
+		t.Errorf("new directory: %v", err)
+	}
+	claim, err := d.Claim()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := d.Claim(); !errors.Is(err, ErrClaimed) {
+		t.Errorf("second claim: %v", err)
+	}
+	p, err := d.Daemon()
+	if err != nil || p.PID != os.Getpid() {
+		t.Errorf("Daemon = %+v, %v", p, err)
+	}
+	if err := claim.Release(); err != nil {
+		t.Fatal(err)
+	}
+	if err := claim.Release(); err != nil {
+		t.Errorf("second release: %v", err)
+	}
+	if _, err := d.Daemon(); !errors.Is(err, ErrNoDaemon) {
+		t.Errorf("after release: %v", err)
+	}
+	again, err := d.Claim()
+	if err != nil {
+		t.Fatal(err)
+	}
+	again.Release()
+}
+
+func TestStopSparesAnotherProcessOfThatPID(t *testing.T) {
+	cmd := exec.Command("sleep", "60")
+	if err := cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { cmd.Process.Kill(); cmd.Wait() })
+	p, err := inspect(cmd.Process.Pid)
+	if err != nil {
+		t.Fatal(err)
+	}
+	p.Start++
+	if err := p.Stop(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	if err := cmd.Process.Signal(syscall.Signal(0)); err != nil {
+		t.Errorf("the stranger is gone: %v", err)
+	}
+}
+
+func TestRunsTellsAReplacedProgram(t *testing.T) {
+	exe := filepath.Join(t.TempDir(), "sleep")
+	sleep, err := os.ReadFile("/bin/sleep")
+	if err != nil {
+		t.Fatal(err)
+	}
+	write := func(b []byte) {
+		os.Remove(exe)
+		if err := os.WriteFile(exe, b, 0o755); err != nil {
+			t.Fatal(err)
+		}
+	}
+	write(sleep)
+	cmd := exec.Command(exe, "60")
+	if err := cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { cmd.Process.Kill(); cmd.Wait() })
+	p := Process{PID: cmd.Process.Pid}
+
+	write(sleep) // another file with the same content
+	if same, err := p.Runs(exe); err != nil || !same {
+		t.Errorf("rebuilt without a change: %v, %v", same, err)
+	}
+	sleep[len(sleep)-1] ^= 1
+	write(sleep)
+	if same, err := p.Runs(exe); err != nil || same {
+		t.Errorf("changed: %v, %v", same, err)
+	}
+}
+
+func TestCredentials(t *testing.T) {
+	d := Dir(t.TempDir())
+	if _, err := d.ReadCredentials(); !errors.Is(err, fs.ErrNotExist) {
+		t.Errorf("none yet: %v", err)
+	}
+	for _, want := range []Credentials{{"http://127.0.0.1:1", NewKey()}, {"http://127.0.0.1:2", NewKey()}} {
+		if err := d.WriteCredentials(want); err != nil {
+			t.Fatal(err)
+		}
+		got, err := d.ReadCredentials()
+		if err != nil || got != want {
+			t.Errorf("read %+v, %v; wrote %+v", got, err, want)
+		}
+	}
+	info, err := os.Stat(d.Credentials())
+	if err != nil || info.Mode() != 0o600 {
+		t.Errorf("mode %v, %v", info.Mode(), err)
+	}
+	entries, _ := os.ReadDir(string(d))
+	if len(entries) != 1 {
+		t.Errorf("left behind: %v", entries)
+	}
+}
+
+func TestKey(t *testing.T) {
+	a, b := NewKey(), NewKey()
+	if len(a) != len("cpk_")+43 || !strings.HasPrefix(a, "cpk_") || a == b {
+		t.Errorf("keys %q, %q", a, b)
+	}
+	if KeyHash(a) == KeyHash(b) || KeyHash(a) != KeyHash(a) {
+		t.Error("hashes do not tell keys apart")
+	}
+}
+
+func TestRotate(t *testing.T) {
+	log := filepath.Join(t.TempDir(), "log")
+	if err := rotate(log); err != nil {
+		t.Errorf("no log: %v", err)
+	}
+	for size, moved := range map[int64]bool{1 << 20: false, 16 << 20: true} {
+		if err := os.WriteFile(log, nil, 0o600); err != nil {
+			t.Fatal(err)
+		}
+		if err := os.Truncate(log, size); err != nil {
+			t.Fatal(err)
+		}
+		if err := rotate(log); err != nil {
+			t.Fatal(err)
+		}
+		if _, err := os.Stat(log); errors.Is(err, fs.ErrNotExist) != moved {
+			t.Errorf("%d bytes: %v, want moved %v", size, err, moved)
+		}
+	}
+}
+
+func TestUnit(t *testing.T) {
+	for dir, want := range map[Dir]string{
+		DefaultDir:     "coppice.service",
+		"/srv/vm-a":    `coppice-srv-vm\x2da.service`,
+		"/srv/vm/a":    "coppice-srv-vm-a.service",
+		"/srv/coppice": "coppice-srv-coppice.service",
+	} {
+		if got := dir.unit().name; got != want {
+			t.Errorf("unit of %s is %s, want %s", dir, got, want)
+		}
+	}
+	got := DefaultDir.unit().text(DefaultDir, []string{"/opt/a b/coppice", "serve", "--listen", "$x%y"})
+	want := `[Unit]
+Description=coppice, keeper of virtual machines (/var/lib/coppice)
+After=network.target local-fs.target
+
+[Service]
+Type=notify
+ExecStart="/opt/a b/coppice" "serve" "--listen" "$$x%%y"
+KillMode=process
+Restart=on-failure
+TimeoutStartSec=120
+StandardOutput=append:/var/lib/coppice/coppice.log
+StandardError=append:/var/lib/coppice/coppice.log
+
+[Install]
+WantedBy=multi-user.target
+`
+	if diff := cmp.Diff(want, got); diff != "" {
+		t.Error(diff)
+	}
+}
