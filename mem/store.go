@@ -1,0 +1,122 @@
+package mem
+
+import (
+	"cmp"
+	"context"
+	"errors"
+	"fmt"
+	"maps"
+	"slices"
+	"sync"
+
+	"github.com/coppice-vm/coppice"
+)
+
+// A Store is a [coppice.Store] that forgets everything with the process.
+type Store struct {
+	mu  sync.Mutex
+	vms map[coppice.VMID]coppice.VM
+}
+
+// NewStore returns an empty store.
+func NewStore() *Store {
+	return &Store{vms: map[coppice.VMID]coppice.VM{}}
+}
+
+// InsertVM implements [coppice.Store].
+func (s *Store) InsertVM(ctx context.Context, vm coppice.VM) error {
+	if err := cmp.Or(ctx.Err(), checkVM(vm)); err != nil {
+		return fmt.Errorf("insert VM %q: %w", vm.ID, err)
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if _, taken := s.vms[vm.ID]; taken {
+		return fmt.Errorf("insert VM %q: %w", vm.ID, coppice.ErrExists)
+	}
+	s.vms[vm.ID] = vm
+	return nil
+}
+
+// VM implements [coppice.Store].
+func (s *Store) VM(ctx context.Context, id coppice.VMID) (coppice.VM, error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	vm, ok := s.vms[id]
+	switch {
+	case ctx.Err() != nil:
+		return coppice.VM{}, fmt.Errorf("read VM %q: %w", id, ctx.Err())
+	case !ok:
+		return coppice.VM{}, fmt.Errorf("read VM %q: %w", id, coppice.ErrNoVM)
+	}
+	return vm, nil
+}
+
+// VMs implements [coppice.Store].
+func (s *Store) VMs(ctx context.Context, filter coppice.VMFilter) ([]coppice.VM, error) {
+	if err := ctx.Err(); err != nil {
+		return nil, fmt.Errorf("list VMs: %w", err)
+	}
+	s.mu.Lock()
+	all := slices.Collect(maps.Values(s.vms))
+	s.mu.Unlock()
+	vms := slices.DeleteFunc(all, func(vm coppice.VM) bool {
+		return filter.Account != "" && vm.Account != filter.Account || vm.Deleted() && !filter.Deleted
+	})
+	slices.SortFunc(vms, func(a, b coppice.VM) int {
+		return cmp.Or(a.CreatedAt.Compare(b.CreatedAt), cmp.Compare(a.ID, b.ID))
+	})
+	return vms, nil
+}
+
+// UpdateVM implements [coppice.Store].
+func (s *Store) UpdateVM(ctx context.Context, id coppice.VMID, change func(*coppice.VM) error) (coppice.VM, error) {
+	if err := ctx.Err(); err != nil {
+		return coppice.VM{}, fmt.Errorf("update VM %q: %w", id, err)
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	old, ok := s.vms[id]
+	if !ok {
+		return coppice.VM{}, fmt.Errorf("update VM %q: %w", id, coppice.ErrNoVM)
+	}
+	vm := old
+	if err := change(&vm); err != nil {
+		return coppice.VM{}, err
+	}
+	if vm.ID != old.ID || vm.Account != old.Account || !vm.CreatedAt.Equal(old.CreatedAt) {
+		return coppice.VM{}, fmt.Errorf("update VM %q: id, account and creation time may not change", id)
+	}
+	if err := checkVM(vm); err != nil {
+		return coppice.VM{}, fmt.Errorf("update VM %q: %w", id, err)
+	}
+	s.vms[id] = vm
+	return vm, nil
+}
+
+// checkVM refuses what the real store's constraints refuse, so that a test
+// against the twin meets the same walls.
+func checkVM(vm coppice.VM) error {
+	switch p := vm.Persistence; {
+	case vm.ID == "":
+		return errors.New("no id")
+	case vm.Account == "":
+		return errors.New("no account")
+	case vm.CreatedAt.IsZero():
+		return errors.New("no creation time")
+	case !slices.Contains(coppice.States, vm.State):
+		return fmt.Errorf("unknown state %q", vm.State)
+	case vm.Verb != coppice.Idle && !slices.Contains(coppice.Verbs, vm.Verb):
+		return fmt.Errorf("unknown verb %q", vm.Verb)
+	case vm.Size.VCPUs <= 0 || vm.Size.MemoryMiB <= 0 || vm.Size.DiskMiB <= 0:
+		return fmt.Errorf("impossible size %+v", vm.Size)
+	case p.Type != coppice.Sticky && p.Type != coppice.Persistent && p.Type != coppice.Ephemeral:
+		return fmt.Errorf("unknown persistence %q", p.Type)
+	case p.Priority < 0 || p.Priority > 10:
+		return fmt.Errorf("impossible priority %d", p.Priority)
+	case p.DeleteEvent != "" && p.DeleteEvent != coppice.OnStop && p.DeleteEvent != coppice.OnSuspend:
+		return fmt.Errorf("unknown delete event %q", p.DeleteEvent)
+	case vm.IdleTimeout < 0:
+		return fmt.Errorf("negative idle timeout %v", vm.IdleTimeout)
+	}
+	return nil
+}
