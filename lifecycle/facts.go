@@ -1,0 +1,64 @@
+package lifecycle
+
+import (
+	"context"
+	"errors"
+
+	"github.com/coppice-vm/coppice"
+)
+
+// watch waits for the end of a run and sees to what follows from it, unless a
+// verb has ended the run and let go of it.
+func (m *Manager) watch(id coppice.VMID, run coppice.Run) {
+	exit, err := run.Wait(m.base)
+	if err != nil || exit.Kind == coppice.ExitKilled {
+		return
+	}
+	m.Log.Info("run ended", "vm", id, "exit", exit.Kind, "detail", exit.Detail)
+	r := follow(m, exit)
+	r.still = func(e *entry) bool { return e.run == run }
+	for {
+		_, err := m.perform(m.base, id, r)
+		if !errors.Is(err, errBusy) {
+			return
+		}
+		m.flightOver(m.base, id)
+	}
+}
+
+// follow returns the request that the end of a run leads to.
+func follow(m *Manager, exit coppice.Exit) request {
+	switch exit.Kind {
+	case coppice.ExitPowerOff:
+		return request{verb: coppice.Kill, do: func(ctx context.Context, vm *coppice.VM) error {
+			vm.Reason = "the guest powered itself off"
+			return m.pullPlug(ctx, vm)
+		}}
+	case coppice.ExitReboot:
+		return request{verb: coppice.Reboot, do: m.reboot}
+	}
+	return request{verb: coppice.Kill, do: func(ctx context.Context, vm *coppice.VM) error {
+		if err := m.pullPlug(ctx, vm); err != nil {
+			return err
+		}
+		return exitError(exit)
+	}}
+}
+
+// reboot is the work of following a guest's reset with a new run.
+func (m *Manager) reboot(ctx context.Context, vm *coppice.VM) error {
+	if err := m.pullPlug(ctx, vm); err != nil {
+		return err
+	}
+	return m.boot(ctx, vm)
+}
+
+// flightOver waits until what is in flight on a VM is done.
+func (m *Manager) flightOver(ctx context.Context, id coppice.VMID) {
+	m.mu.Lock()
+	f := m.entry(id).flight
+	m.mu.Unlock()
+	if f != nil {
+		f.wait(ctx)
+	}
+}

@@ -1,0 +1,166 @@
+// Package lifecycle decides what a VM may do next, does it in steps that
+// survive a crash, and is the only writer of VM state.
+//
+// The rules are a table ([Plan], [Settle]) of pure functions. A [Manager] acts
+// by it: every request and every fact (the guest powered itself off) enters
+// through perform, which takes the VM's verb in the store, does the verb's
+// work and writes down where it led. What a daemon that died left in flight is
+// settled by the next one, row by row.
+package lifecycle
+
+import (
+	"context"
+	"log/slog"
+	"sync"
+	"time"
+
+	"github.com/coppice-vm/coppice"
+)
+
+// Config is what a [Manager] works with and by.
+type Config struct {
+	Store      coppice.Store
+	Hypervisor coppice.Hypervisor
+	Pool       coppice.Pool
+	Guest      coppice.Guest
+	Log        *slog.Logger
+
+	// Image that new VMs start from.
+	Image coppice.ImageID
+	// Size of a new VM where it says nothing.
+	Size coppice.Size
+	// HostBoot identifies this boot of the host.
+	HostBoot string
+}
+
+// Deadlines by which work is given up. They bound what hangs; nothing that
+// works meets them, also on a host that emulates and is crowded.
+const (
+	bootDeadline = 5 * time.Minute
+	stopGrace    = time.Minute // from asking the guest to insisting
+	workDeadline = 10 * time.Minute
+	undoDeadline = 30 * time.Second
+	seeDeadline  = 10 * time.Second // to find out about a process after a restart
+	askDeadline  = 10 * time.Second // for a guest's agent to take a question
+)
+
+// A Manager keeps the VMs of a host. Its methods may be called concurrently.
+type Manager struct {
+	Config
+
+	// base ends when the daemon leaves. Work that it cuts short is left as a
+	// crash would leave it; the VMs run on.
+	base  context.Context
+	leave context.CancelFunc
+	work  sync.WaitGroup
+
+	mu  sync.Mutex
+	vms map[coppice.VMID]*entry
+}
+
+// An entry is what the manager holds in memory about a VM. Its fields are
+// guarded by [Manager.mu].
+type entry struct {
+	flight  *flight       // what is being done; nil when nothing is
+	run     coppice.Run   // the process; nil when there is none
+	session *session      // with the guest of run; nil as run is
+	gone    chan struct{} // closed when run is let go of
+}
+
+// Open returns a manager of the VMs in the store. It answers at once: what an
+// earlier daemon left is settled in the background, and a request for a VM
+// waits until that VM is. The caller closes it.
+func Open(ctx context.Context, config Config) (*Manager, error) {
+	m := &Manager{Config: config, vms: map[coppice.VMID]*entry{}}
+	m.base, m.leave = context.WithCancel(context.WithoutCancel(ctx))
+	vms, err := m.Store.VMs(ctx, coppice.VMFilter{})
+	if err != nil {
+		return nil, err
+	}
+	m.settleAll(vms)
+	m.work.Go(func() {
+		if err := m.sweep(m.base); err != nil && m.base.Err() == nil {
+			m.Log.Error("cannot sweep the host", "error", err)
+		}
+	})
+	return m, nil
+}
+
+// Close makes the daemon let go of the VMs, which run on. Work in flight gets
+// until ctx ends to finish; what has not then is settled at the next Open.
+func (m *Manager) Close(ctx context.Context) {
+	done := make(chan struct{})
+	go func() {
+		m.flights()
+		close(done)
+	}()
+	select {
+	case <-done:
+	case <-ctx.Done():
+	}
+	m.leave()
+	m.work.Wait()
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	for _, e := range m.vms {
+		if e.session != nil {
+			e.session.close()
+		}
+	}
+}
+
+// flights waits for every verb now in flight.
+func (m *Manager) flights() {
+	m.mu.Lock()
+	var flights []*flight
+	for _, e := range m.vms {
+		if e.flight != nil {
+			flights = append(flights, e.flight)
+		}
+	}
+	m.mu.Unlock()
+	for _, f := range flights {
+		<-f.done
+	}
+}
+
+// VM returns an account's VM, also when it is a tombstone.
+func (m *Manager) VM(ctx context.Context, account coppice.AccountID, id coppice.VMID) (coppice.VM, error) {
+	vm, err := m.Store.VM(ctx, id)
+	if err != nil || vm.Account != account {
+		return coppice.VM{}, notFound(id, err)
+	}
+	return vm, nil
+}
+
+// VMs lists an account's VMs, oldest first.
+func (m *Manager) VMs(ctx context.Context, account coppice.AccountID, deleted bool) ([]coppice.VM, error) {
+	return m.Store.VMs(ctx, coppice.VMFilter{Account: account, Deleted: deleted})
+}
+
+// Console returns the last part of what a VM's serial console has printed.
+func (m *Manager) Console(ctx context.Context, account coppice.AccountID, id coppice.VMID) ([]byte, error) {
+	if _, err := m.present(ctx, account, id); err != nil {
+		return nil, err
+	}
+	return m.Hypervisor.Console(ctx, id)
+}
+
+// present returns an account's VM, and an error if it has been deleted.
+func (m *Manager) present(ctx context.Context, account coppice.AccountID, id coppice.VMID) (coppice.VM, error) {
+	vm, err := m.VM(ctx, account, id)
+	if err == nil && vm.Deleted() {
+		err = deleted(id)
+	}
+	return vm, err
+}
+
+// entry returns what is held of a VM. The caller holds m.mu.
+func (m *Manager) entry(id coppice.VMID) *entry {
+	e := m.vms[id]
+	if e == nil {
+		e = &entry{}
+		m.vms[id] = e
+	}
+	return e
+}

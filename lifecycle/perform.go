@@ -1,0 +1,207 @@
+package lifecycle
+
+import (
+	"context"
+	"errors"
+	"time"
+
+	"github.com/coppice-vm/coppice"
+)
+
+// A flight is a verb being done to a VM by this process.
+type flight struct {
+	verb   coppice.Verb // Idle while the row is being settled
+	cancel context.CancelCauseFunc
+	done   chan struct{}
+	vm     coppice.VM // when done
+	err    error      // when done
+}
+
+// work does a verb's part between taking the verb and writing down the
+// outcome. It may change the row it is given; what it leaves is written,
+// whether it fails or not. It runs until done or until ctx ends, which also
+// happens when the verb is pre-empted, and takes back what a failure makes useless.
+type work func(ctx context.Context, vm *coppice.VM) error
+
+// A request is a verb on its way to a VM.
+type request struct {
+	verb coppice.Verb
+	// edit is applied to the row as the verb is taken; may be nil.
+	edit func(*coppice.VM)
+	do   work
+	// still says, with m.mu held, whether the request stands; nil means always.
+	still func(*entry) bool
+}
+
+var (
+	errLeaving   = errors.New("the daemon is leaving")
+	errPreempted = errors.New("pre-empted")
+	errMoot      = errors.New("the request does not stand any more")
+)
+
+// perform does a verb to a VM and returns when it has been done, or when ctx
+// ends, which does not cancel it. The same verb in flight is joined; another
+// one is a conflict, but gives way to a delete, and to a kill unless the VM is
+// being made.
+func (m *Manager) perform(ctx context.Context, id coppice.VMID, r request) (coppice.VM, error) {
+	for {
+		f, mine, err := m.enter(id, r)
+		if err != nil {
+			return coppice.VM{}, err
+		}
+		switch {
+		case mine, f.verb == r.verb:
+			return f.wait(ctx)
+		case f.verb == coppice.Idle: // being settled
+		case givesWay(f.verb, r.verb):
+			f.cancel(errPreempted)
+		default:
+			return coppice.VM{}, busy(id, f.verb, r.verb)
+		}
+		if _, err := f.wait(ctx); ctx.Err() != nil {
+			return coppice.VM{}, err
+		}
+	}
+}
+
+// givesWay reports whether verb, in flight, is cut short for the sake of next.
+func givesWay(verb, next coppice.Verb) bool {
+	switch next {
+	case coppice.Delete:
+		return true
+	case coppice.Kill:
+		return verb != coppice.Restore && verb != coppice.Delete
+	}
+	return false
+}
+
+// enter puts r in flight, or returns what is in flight already.
+func (m *Manager) enter(id coppice.VMID, r request) (f *flight, mine bool, err error) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	e := m.entry(id)
+	if e.flight != nil {
+		return e.flight, false, nil
+	}
+	if r.still != nil && !r.still(e) {
+		return nil, false, errMoot
+	}
+	if m.base.Err() != nil {
+		return nil, false, leaving()
+	}
+	f = m.launchFlight(id, e, r.verb, func(ctx context.Context) (coppice.VM, error) {
+		vm, step, verdict, err := m.claim(ctx, id, r)
+		if err != nil || verdict == Already {
+			return vm, err
+		}
+		return m.carryOut(ctx, vm, step, r.do)
+	})
+	return f, true, nil
+}
+
+// launchFlight starts fly as the VM's flight. The caller holds m.mu.
+func (m *Manager) launchFlight(id coppice.VMID, e *entry, verb coppice.Verb, fly func(context.Context) (coppice.VM, error)) *flight {
+	ctx, cancel := context.WithCancelCause(m.base)
+	f := &flight{verb: verb, cancel: cancel, done: make(chan struct{})}
+	e.flight = f
+	m.work.Go(func() {
+		defer cancel(nil)
+		f.vm, f.err = fly(ctx)
+		m.mu.Lock()
+		e.flight = nil
+		if e.run == nil && (f.vm.Deleted() || f.vm.ID == "") {
+			delete(m.vms, id)
+		}
+		m.mu.Unlock()
+		close(f.done)
+	})
+	return f
+}
+
+// wait returns the flight's outcome, or an error when ctx ends first.
+func (f *flight) wait(ctx context.Context) (coppice.VM, error) {
+	select {
+	case <-f.done:
+		return f.vm, f.err
+	case <-ctx.Done():
+		return coppice.VM{}, ctx.Err()
+	}
+}
+
+// claim takes the verb in the store, if the table allows it.
+func (m *Manager) claim(ctx context.Context, id coppice.VMID, r request) (vm coppice.VM, step Step, verdict Verdict, err error) {
+	vm, err = m.Store.UpdateVM(ctx, id, func(vm *coppice.VM) error {
+		if vm.Verb != coppice.Idle {
+			return busy(id, vm.Verb, r.verb)
+		}
+		step, verdict = Plan(vm.State, r.verb)
+		if verdict == Refuse {
+			return refused(vm, r.verb)
+		}
+		if r.edit != nil {
+			r.edit(vm)
+		}
+		if verdict == Do {
+			take(vm, r.verb)
+		}
+		return nil
+	})
+	return vm, step, verdict, err
+}
+
+// take puts verb in flight in a row. A verb that begins a run names it now,
+// before anything is done that would have to be found again after a crash.
+func take(vm *coppice.VM, verb coppice.Verb) {
+	vm.Verb = verb
+	vm.VerbSince = time.Now().UTC()
+	vm.Reason = ""
+	switch verb {
+	case coppice.Restore, coppice.Start, coppice.Resume, coppice.Reboot:
+		vm.Instance = coppice.NewInstanceID()
+	}
+}
+
+// carryOut does the work of the verb that vm's row has taken, and writes down
+// where it led.
+func (m *Manager) carryOut(ctx context.Context, vm coppice.VM, step Step, do work) (coppice.VM, error) {
+	verb, began := vm.Verb, vm.VerbSince
+	ctx, cancel := context.WithTimeout(ctx, workDeadline)
+	defer cancel()
+	err := do(ctx, &vm)
+	if m.base.Err() != nil {
+		// The row keeps its verb: whoever comes next settles it.
+		return vm, leaving()
+	}
+	vm.State = step.Works
+	if err != nil {
+		err = asError(err)
+		vm.State = step.Fails
+		vm.Reason = err.(*coppice.Error).Message
+	}
+	vm.Verb = coppice.Idle
+	vm.VerbSince = time.Time{}
+	m.Log.Info("verb done", "vm", vm.ID, "verb", verb, "state", vm.State, "instance", vm.Instance, "took", time.Since(began), "error", err)
+	return m.write(vm), err
+}
+
+// write puts a row in the store, trying until it succeeds or the daemon leaves:
+// until then the verb stays in flight, since its outcome is not on record.
+func (m *Manager) write(vm coppice.VM) coppice.VM {
+	for {
+		written, err := m.Store.UpdateVM(m.base, vm.ID, func(row *coppice.VM) error {
+			*row = vm
+			return nil
+		})
+		if err == nil {
+			return written
+		}
+		if m.base.Err() != nil {
+			return vm // the row keeps its verb: whoever comes next settles it
+		}
+		m.Log.Error("cannot write down the outcome of a verb; trying again", "vm", vm.ID, "error", err)
+		select {
+		case <-time.After(time.Second):
+		case <-m.base.Done():
+		}
+	}
+}

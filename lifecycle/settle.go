@@ -1,0 +1,107 @@
+package lifecycle
+
+import (
+	"context"
+	"errors"
+	"time"
+
+	"github.com/coppice-vm/coppice"
+)
+
+// settleAll settles the rows that an earlier daemon left, in the background,
+// each with a time budget of its own.
+func (m *Manager) settleAll(vms []coppice.VM) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	for _, vm := range vms {
+		m.launchFlight(vm.ID, m.entry(vm.ID), coppice.Idle, func(ctx context.Context) (coppice.VM, error) {
+			return m.settle(ctx, vm)
+		})
+	}
+}
+
+// settle makes a row and the host agree.
+func (m *Manager) settle(ctx context.Context, vm coppice.VM) (coppice.VM, error) {
+	seen, run := m.look(ctx, vm)
+	state, action := Settle(vm.State, vm.Verb, seen)
+	if vm.Verb != coppice.Idle || state != vm.State || action == Discard {
+		m.Log.Info("settling", "vm", vm.ID, "state", vm.State, "verb", vm.Verb, "seen", seen, "to", state, "action", action)
+	}
+	if run != nil && (action == Adopt || action == Redo) {
+		m.board(vm.ID, run, nil)
+	}
+	if action == Redo {
+		step, _ := Plan(state, vm.Verb)
+		return m.carryOut(ctx, vm, step, m.workOf(vm.Verb))
+	}
+	if state == vm.State && vm.Verb == coppice.Idle && action != Discard {
+		return vm, nil // nothing to write
+	}
+	return m.carryOut(ctx, vm, Step{Works: state, Fails: coppice.Failed}, func(ctx context.Context, vm *coppice.VM) error {
+		switch action {
+		case Discard:
+			return m.end(ctx, vm.ID)
+		case Remove:
+			if err := m.remove(ctx, vm.ID); err != nil {
+				return err
+			}
+			vm.DeletedAt = time.Now().UTC()
+		}
+		if vm.State != state {
+			vm.Reason = reasonFor(seen)
+		}
+		return nil
+	})
+}
+
+// look finds out what the host has of a VM.
+func (m *Manager) look(ctx context.Context, vm coppice.VM) (Evidence, coppice.Run) {
+	ctx, cancel := context.WithTimeout(ctx, seeDeadline)
+	defer cancel()
+	run, err := m.Hypervisor.Attach(ctx, vm.ID)
+	switch {
+	case err == nil:
+		return Alive, run
+	case !errors.Is(err, coppice.ErrNoRun):
+		m.Log.Error("a VM's process does not answer", "vm", vm.ID, "error", err)
+		return Silent, nil
+	case vm.HostBoot != m.HostBoot:
+		return Rebooted, nil
+	}
+	return NoRun, nil
+}
+
+// reasonFor says why a VM that ran does not any more.
+func reasonFor(seen Evidence) string {
+	switch seen {
+	case Rebooted:
+		return "the host was rebooted"
+	case Silent:
+		return "its process does not answer; kill or start it to go on without it"
+	}
+	return "its process ended while no daemon was watching"
+}
+
+// workOf returns the work of a verb that is done again after a crash.
+func (m *Manager) workOf(verb coppice.Verb) work {
+	switch verb {
+	case coppice.Start:
+		return func(ctx context.Context, vm *coppice.VM) error {
+			if err := m.end(ctx, vm.ID); err != nil {
+				return err
+			}
+			return m.boot(ctx, vm)
+		}
+	case coppice.Reboot:
+		return m.reboot
+	case coppice.Stop:
+		return m.stop
+	case coppice.Kill:
+		return m.pullPlug
+	case coppice.Delete:
+		return m.delete
+	}
+	return func(context.Context, *coppice.VM) error {
+		return coppice.Errorf(coppice.CodeInternal, "the host does not know the verb %s that was in flight", verb)
+	}
+}
