@@ -10,6 +10,8 @@ var (
 	ErrExists    = errors.New("exists already")
 	ErrNoVM      = errors.New("no such VM")
 	ErrNoImage   = errors.New("no such image")
+	ErrNoCapture = errors.New("no such capture")
+	ErrInUse     = errors.New("still in use")
 	ErrNoAccount = errors.New("no such account")
 	ErrNoKey     = errors.New("no such key")
 	ErrNoRun     = errors.New("the VM does not run")

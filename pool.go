@@ -11,6 +11,9 @@ import "context"
 type Pool interface {
 	// Image returns an installed image. [ErrNoImage] if there is none of that id.
 	Image(ctx context.Context, id ImageID) (Image, error)
+	// Clone makes dst, a file of a capture that has been begun, share the
+	// blocks of src, a file of a VM or capture of this pool.
+	Clone(ctx context.Context, dst, src string) error
 
 	VMPool
 	CapturePool

@@ -144,3 +144,22 @@ type StartOptions struct {
 	// IdleTimeout is nil to leave it as it is; 0 means never. It holds from then on.
 	IdleTimeout *time.Duration
 }
+
+// A ForkSpec says how the children of a fork are to be.
+type ForkSpec struct {
+	Count int // 1 to 100
+	// Name of the children; with more than one, "-1", "-2"... is appended.
+	Name string
+	// Persistence is the parent's when nil.
+	Persistence *Persistence
+	// IdleTimeout is the parent's when nil; 0 means never.
+	IdleTimeout *time.Duration
+	// LeaveStopped leaves the children of a stopped VM stopped. Otherwise they boot.
+	LeaveStopped bool
+}
+
+// A Fork is one child of a fork: the VM, or why there is none.
+type Fork struct {
+	VM  VM
+	Err error
+}

@@ -2,6 +2,7 @@ package lifecycle
 
 import (
 	"context"
+	"strings"
 	"time"
 	"unicode"
 	"unicode/utf8"
@@ -16,22 +17,48 @@ const (
 	maxNameLength      = 128
 )
 
-// Create makes a new VM and returns when it can be used. A VM that could not
-// be made leaves a tombstone.
+// Create makes a new VM, from a snapshot or from the host's image, and returns
+// when it can be used. A VM that could not be made leaves a tombstone.
 func (m *Manager) Create(ctx context.Context, spec coppice.NewVM) (coppice.VM, error) {
+	step, _ := Plan(coppice.Absent, coppice.Restore)
+	if spec.Snapshot != "" {
+		c, err := m.Snapshot(ctx, spec.Account, spec.Snapshot)
+		if err != nil {
+			return coppice.VM{}, err
+		}
+		vm, err := m.newVM(spec, c.Image, c.Size)
+		if err != nil {
+			return vm, err
+		}
+		if c.Live && (vm.Size.VCPUs != c.Size.VCPUs || vm.Size.MemoryMiB != c.Size.MemoryMiB) {
+			return vm, coppice.Errorf(coppice.CodeCreateBadRequest, "the snapshot %s holds a running machine with %d vCPUs and %d MiB of memory, which cannot change in it; create the VM as it is and resize it",
+				c.ID, c.Size.VCPUs, c.Size.MemoryMiB)
+		}
+		vm.Base = c.ID
+		return m.insert(ctx, vm, step, m.sprout(c, coppice.Running))
+	}
 	image, err := m.Pool.Image(ctx, m.Image)
 	if err != nil {
 		return coppice.VM{}, err
 	}
-	vm, err := m.newVM(spec, image)
+	size := m.Size
+	size.DiskMiB = max(size.DiskMiB, image.DiskMiB)
+	vm, err := m.newVM(spec, image.ID, size)
 	if err != nil {
-		return coppice.VM{}, err
+		return vm, err
 	}
-	return m.insert(ctx, vm, m.create)
+	c, err := m.Template(ctx, vm.Size)
+	if err != nil {
+		return vm, err
+	}
+	vm.Base = c.ID
+	return m.insert(ctx, vm, step, m.thaw)
 }
 
 // newVM returns the row of a VM as spec wants it, or what is wrong with spec.
-func (m *Manager) newVM(spec coppice.NewVM, image coppice.Image) (coppice.VM, error) {
+// What it starts from has a size, which is the VM's where spec says nothing; its
+// disk is the smallest the VM's can be.
+func (m *Manager) newVM(spec coppice.NewVM, image coppice.ImageID, from coppice.Size) (coppice.VM, error) {
 	vm := coppice.VM{
 		ID:          coppice.NewVMID(),
 		Account:     spec.Account,
@@ -39,15 +66,12 @@ func (m *Manager) newVM(spec coppice.NewVM, image coppice.Image) (coppice.VM, er
 		State:       coppice.Absent,
 		Persistence: spec.Persistence,
 		IdleTimeout: defaultIdleTimeout,
-		Image:       image.ID,
+		Image:       image,
 		Snapshot:    spec.Snapshot,
 		CreatedAt:   time.Now().UTC(),
 	}
-	if utf8.RuneCountInString(spec.Name) > maxNameLength || !printable(spec.Name) {
-		return vm, coppice.Errorf(coppice.CodeCreateBadRequest, "a name is at most %d printable characters", maxNameLength)
-	}
-	if spec.Snapshot != "" {
-		return vm, coppice.Errorf(coppice.CodeSnapshotNotFound, "there is no snapshot %s", spec.Snapshot).With("snapshotId", spec.Snapshot)
+	if err := checkName(spec.Name); err != nil {
+		return vm, err
 	}
 	if spec.Persistence.Type == "" {
 		vm.Persistence = coppice.Persistence{Type: coppice.Sticky, Priority: defaultPriority}
@@ -56,26 +80,21 @@ func (m *Manager) newVM(spec coppice.NewVM, image coppice.Image) (coppice.VM, er
 		vm.IdleTimeout = *spec.IdleTimeout
 	}
 	var err error
-	vm.Size, err = sized(spec.Size, m.Size, image)
+	vm.Size, err = sized(spec.Size, from)
 	return vm, err
 }
 
-func printable(s string) bool {
-	if !utf8.ValidString(s) {
-		return false
+func checkName(name string) error {
+	unprintable := func(r rune) bool { return !unicode.IsPrint(r) }
+	if !utf8.ValidString(name) || utf8.RuneCountInString(name) > maxNameLength || strings.ContainsFunc(name, unprintable) {
+		return coppice.Errorf(coppice.CodeCreateBadRequest, "a name is at most %d printable characters", maxNameLength)
 	}
-	for _, r := range s {
-		if !unicode.IsPrint(r) {
-			return false
-		}
-	}
-	return true
+	return nil
 }
 
 // insert adds a VM that is being restored, and does the restoring.
-func (m *Manager) insert(ctx context.Context, vm coppice.VM, restore work) (coppice.VM, error) {
+func (m *Manager) insert(ctx context.Context, vm coppice.VM, step Step, restore work) (coppice.VM, error) {
 	take(&vm, coppice.Restore)
-	step, _ := Plan(vm.State, coppice.Restore)
 	m.mu.Lock()
 	if m.base.Err() != nil {
 		m.mu.Unlock()
@@ -86,8 +105,9 @@ func (m *Manager) insert(ctx context.Context, vm coppice.VM, restore work) (copp
 			return coppice.VM{}, err
 		}
 		return m.carryOut(ctx, vm, step, func(ctx context.Context, vm *coppice.VM) error {
-			err := restore(ctx, vm)
+			err := m.restore(ctx, vm, restore)
 			if err != nil {
+				vm.Base = ""
 				vm.DeletedAt = time.Now().UTC()
 			}
 			return err
@@ -97,24 +117,28 @@ func (m *Manager) insert(ctx context.Context, vm coppice.VM, restore work) (copp
 	return f.wait(ctx)
 }
 
-// create is the work of restoring a VM that starts from its image.
-func (m *Manager) create(ctx context.Context, vm *coppice.VM) (err error) {
+// restore does the restoring, and leaves nothing of the VM if it fails.
+func (m *Manager) restore(ctx context.Context, vm *coppice.VM, restore work) (err error) {
 	var undo undo.Stack
 	defer func() { err = m.takeBack(ctx, &undo, vm, err) }()
-
-	image, err := m.Pool.Image(ctx, vm.Image)
-	if err != nil {
-		return err
-	}
 	undo.Push(func(ctx context.Context) error { return m.remove(ctx, vm.ID) })
-	if _, err := m.Pool.CreateVM(ctx, vm.ID, image.Disk, vm.Size); err != nil {
-		return err
-	}
-	if err := m.boot(ctx, vm); err != nil {
+	if err := restore(ctx, vm); err != nil {
 		return err
 	}
 	undo.Keep()
 	return nil
+}
+
+// create is the work of making a VM from its image.
+func (m *Manager) create(ctx context.Context, vm *coppice.VM) error {
+	image, err := m.Pool.Image(ctx, vm.Image)
+	if err != nil {
+		return err
+	}
+	if _, err := m.Pool.CreateVM(ctx, vm.ID, image.Disk, vm.Size); err != nil {
+		return err
+	}
+	return m.boot(ctx, vm)
 }
 
 // takeBack runs what undo holds and returns err, having logged what could not

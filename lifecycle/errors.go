@@ -8,8 +8,13 @@ import (
 	"github.com/coppice-vm/coppice"
 )
 
-// errBusy is in the chain of every error that says another verb is in flight.
-var errBusy = errors.New("another verb is in flight")
+var (
+	// errBusy is in the chain of every error that says another verb is in flight.
+	errBusy = errors.New("another verb is in flight")
+	// errRefused is in the chain of every error that says the table does not
+	// allow a verb in the VM's state.
+	errRefused = errors.New("not from this state")
+)
 
 // notFound says that an account has no such VM. It does not tell a VM of
 // another account from one that does not exist. Another failure of the store
@@ -48,13 +53,14 @@ func busy(id coppice.VMID, inFlight, wanted coppice.Verb) *coppice.Error {
 
 // refused says that the table does not allow a verb.
 func refused(vm *coppice.VM, verb coppice.Verb) *coppice.Error {
+	err := coppice.Errorf(coppice.CodeConflict, "VM %s is %s and cannot %s", vm.ID, vm.State, verb).With("vmId", vm.ID)
 	switch {
 	case vm.Deleted():
-		return deleted(vm.ID)
-	case vm.State == coppice.Stopped || vm.State == coppice.Failed:
-		return notRunning(vm)
+		err = deleted(vm.ID)
+	case vm.State == coppice.Stopped, vm.State == coppice.Failed, vm.State == coppice.Suspended:
+		err = notRunning(vm)
 	}
-	return coppice.Errorf(coppice.CodeConflict, "VM %s is %s and cannot %s", vm.ID, vm.State, verb).With("vmId", vm.ID)
+	return err.Because(errRefused)
 }
 
 func leaving() *coppice.Error {

@@ -55,10 +55,14 @@ func (m *Manager) reboot(ctx context.Context, vm *coppice.VM) error {
 
 // flightOver waits until what is in flight on a VM is done.
 func (m *Manager) flightOver(ctx context.Context, id coppice.VMID) {
-	m.mu.Lock()
-	f := m.entry(id).flight
-	m.mu.Unlock()
-	if f != nil {
+	if f := m.flightOf(id); f != nil {
 		f.wait(ctx)
 	}
+}
+
+// flightOf returns what is in flight on a VM; nil if nothing is.
+func (m *Manager) flightOf(id coppice.VMID) *flight {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	return m.entry(id).flight
 }

@@ -20,6 +20,7 @@ import (
 // Config is what a [Manager] works with and by.
 type Config struct {
 	Store      coppice.Store
+	Captures   coppice.Captures
 	Hypervisor coppice.Hypervisor
 	Pool       coppice.Pool
 	Guest      coppice.Guest
@@ -54,8 +55,11 @@ type Manager struct {
 	leave context.CancelFunc
 	work  sync.WaitGroup
 
-	mu  sync.Mutex
-	vms map[coppice.VMID]*entry
+	templating chan struct{} // holds a token while templates are being looked at
+
+	mu   sync.Mutex
+	vms  map[coppice.VMID]*entry
+	held map[coppice.CaptureID]bool // captures in the making, or just made
 }
 
 // An entry is what the manager holds in memory about a VM. Its fields are
@@ -71,16 +75,20 @@ type entry struct {
 // earlier daemon left is settled in the background, and a request for a VM
 // waits until that VM is. The caller closes it.
 func Open(ctx context.Context, config Config) (*Manager, error) {
-	m := &Manager{Config: config, vms: map[coppice.VMID]*entry{}}
+	m := &Manager{Config: config, vms: map[coppice.VMID]*entry{}, held: map[coppice.CaptureID]bool{}, templating: make(chan struct{}, 1)}
 	m.base, m.leave = context.WithCancel(context.WithoutCancel(ctx))
 	vms, err := m.Store.VMs(ctx, coppice.VMFilter{})
 	if err != nil {
 		return nil, err
 	}
+	left, err := m.leftovers(ctx)
+	if err != nil {
+		return nil, err
+	}
 	m.settleAll(vms)
 	m.work.Go(func() {
-		if err := m.sweep(m.base); err != nil && m.base.Err() == nil {
-			m.Log.Error("cannot sweep the host", "error", err)
+		if err := m.sweep(m.base, left); err != nil && m.base.Err() == nil {
+			m.Log.Error("cannot remove everything an earlier daemon left", "error", err)
 		}
 	})
 	return m, nil

@@ -29,6 +29,9 @@ type request struct {
 	// edit is applied to the row as the verb is taken; may be nil.
 	edit func(*coppice.VM)
 	do   work
+	// after is done when the row says that the verb has worked; may be nil. What
+	// it leaves undone, settling the row would do.
+	after func(context.Context, coppice.VMID) error
 	// still says, with m.mu held, whether the request stands; nil means always.
 	still func(*entry) bool
 }
@@ -40,19 +43,20 @@ var (
 )
 
 // perform does a verb to a VM and returns when it has been done, or when ctx
-// ends, which does not cancel it. The same verb in flight is joined; another
-// one is a conflict, but gives way to a delete, and to a kill unless the VM is
-// being made.
+// ends, which does not cancel it. The same verb in flight is joined if it leads
+// to the same place, or else waited for; another one is a conflict, but gives
+// way to a delete, and to a kill unless the VM is being made.
 func (m *Manager) perform(ctx context.Context, id coppice.VMID, r request) (coppice.VM, error) {
 	for {
 		f, mine, err := m.enter(id, r)
 		if err != nil {
 			return coppice.VM{}, err
 		}
+		_, joins := goals[r.verb]
 		switch {
-		case mine, f.verb == r.verb:
+		case mine, f.verb == r.verb && joins:
 			return f.wait(ctx)
-		case f.verb == coppice.Idle: // being settled
+		case f.verb == r.verb, f.verb == coppice.Idle: // Idle: being settled
 		case givesWay(f.verb, r.verb):
 			f.cancel(errPreempted)
 		default:
@@ -94,7 +98,13 @@ func (m *Manager) enter(id coppice.VMID, r request) (f *flight, mine bool, err e
 		if err != nil || verdict == Already {
 			return vm, err
 		}
-		return m.carryOut(ctx, vm, step, r.do)
+		vm, err = m.carryOut(ctx, vm, step, r.do)
+		if err == nil && r.after != nil {
+			if err := r.after(ctx, id); err != nil {
+				m.Log.Error("something is left to be done after a verb", "vm", id, "verb", r.verb, "error", err)
+			}
+		}
+		return vm, err
 	})
 	return f, true, nil
 }
@@ -164,7 +174,7 @@ func take(vm *coppice.VM, verb coppice.Verb) {
 // carryOut does the work of the verb that vm's row has taken, and writes down
 // where it led.
 func (m *Manager) carryOut(ctx context.Context, vm coppice.VM, step Step, do work) (coppice.VM, error) {
-	verb, began := vm.Verb, vm.VerbSince
+	verb, began, base := vm.Verb, vm.VerbSince, vm.Base
 	ctx, cancel := context.WithTimeout(ctx, workDeadline)
 	defer cancel()
 	err := do(ctx, &vm)
@@ -181,7 +191,11 @@ func (m *Manager) carryOut(ctx context.Context, vm coppice.VM, step Step, do wor
 	vm.Verb = coppice.Idle
 	vm.VerbSince = time.Time{}
 	m.Log.Info("verb done", "vm", vm.ID, "verb", verb, "state", vm.State, "instance", vm.Instance, "took", time.Since(began), "error", err)
-	return m.write(vm), err
+	written := m.write(vm)
+	if base != "" && base != written.Base {
+		m.shed(base)
+	}
+	return written, err
 }
 
 // write puts a row in the store, trying until it succeeds or the daemon leaves:

@@ -24,6 +24,9 @@ func (m *Manager) settleAll(vms []coppice.VM) {
 func (m *Manager) settle(ctx context.Context, vm coppice.VM) (coppice.VM, error) {
 	seen, run := m.look(ctx, vm)
 	state, action := Settle(vm.State, vm.Verb, seen)
+	if vm.Account == hostAccount {
+		state, action = coppice.Absent, Remove // whoever wanted it is gone
+	}
 	if vm.Verb != coppice.Idle || state != vm.State || action == Discard {
 		m.Log.Info("settling", "vm", vm.ID, "state", vm.State, "verb", vm.Verb, "seen", seen, "to", state, "action", action)
 	}
@@ -92,6 +95,8 @@ func (m *Manager) workOf(verb coppice.Verb) work {
 			}
 			return m.boot(ctx, vm)
 		}
+	case coppice.Resume:
+		return m.resume
 	case coppice.Reboot:
 		return m.reboot
 	case coppice.Stop:

@@ -10,18 +10,18 @@ const (
 	maxDiskMiB   = 1 << 20
 )
 
-// sized returns size with zero members replaced by the default's, or an error
-// if a VM of an image cannot have it. The first violation counts: CPUs, then
-// memory, then disk.
-func sized(size, byDefault coppice.Size, image coppice.Image) (coppice.Size, error) {
+// sized returns size with zero members replaced by those of from, or an error if
+// a VM cannot have it. A disk cannot be smaller than from's. The first violation
+// counts: CPUs, then memory, then disk.
+func sized(size, from coppice.Size) (coppice.Size, error) {
 	if size.VCPUs == 0 {
-		size.VCPUs = byDefault.VCPUs
+		size.VCPUs = from.VCPUs
 	}
 	if size.MemoryMiB == 0 {
-		size.MemoryMiB = byDefault.MemoryMiB
+		size.MemoryMiB = from.MemoryMiB
 	}
 	if size.DiskMiB == 0 {
-		size.DiskMiB = max(byDefault.DiskMiB, image.DiskMiB)
+		size.DiskMiB = from.DiskMiB
 	}
 	switch {
 	case size.VCPUs < 1 || size.VCPUs > maxVCPUs:
@@ -36,9 +36,9 @@ func sized(size, byDefault coppice.Size, image coppice.Image) (coppice.Size, err
 	case !powerOfTwo(size.MemoryMiB):
 		return size, coppice.Errorf(coppice.CodeMemNotPower, "the memory is %d MiB; it must be a power of two", size.MemoryMiB).
 			With("got", size.MemoryMiB)
-	case size.DiskMiB < image.DiskMiB || size.DiskMiB > maxDiskMiB:
-		return size, coppice.Errorf(coppice.CodeRootfsRange, "the disk is %d MiB; it can be %d to %d MiB", size.DiskMiB, image.DiskMiB, maxDiskMiB).
-			With("got", size.DiskMiB).With("min", image.DiskMiB).With("max", maxDiskMiB)
+	case size.DiskMiB < from.DiskMiB || size.DiskMiB > maxDiskMiB:
+		return size, coppice.Errorf(coppice.CodeRootfsRange, "the disk is %d MiB; it can be %d to %d MiB", size.DiskMiB, from.DiskMiB, maxDiskMiB).
+			With("got", size.DiskMiB).With("min", from.DiskMiB).With("max", maxDiskMiB)
 	}
 	return size, nil
 }

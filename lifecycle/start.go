@@ -9,28 +9,59 @@ import (
 	"github.com/coppice-vm/coppice/internal/undo"
 )
 
-// Start makes a VM run and returns when it can be used: a stopped one boots,
-// a lost one boots from the disk it left. Nothing is done to one that runs,
-// beyond what the options say.
+// Start makes a VM run and returns when it can be used: a suspended one goes on
+// where it was, a stopped one boots, a lost one boots from the disk it left.
+// Nothing is done to one that runs, beyond what the options say.
 func (m *Manager) Start(ctx context.Context, account coppice.AccountID, id coppice.VMID, options coppice.StartOptions) (coppice.VM, error) {
-	vm, err := m.present(ctx, account, id)
-	if err != nil {
-		return vm, err
-	}
-	if vm.State == coppice.Failed {
-		if _, err := m.kill(ctx, id); err != nil {
-			return vm, err
+	edit := func(vm *coppice.VM) {
+		if options.IdleTimeout != nil {
+			vm.IdleTimeout = *options.IdleTimeout
 		}
 	}
-	return m.perform(ctx, id, request{
-		verb: coppice.Start,
-		do:   m.boot,
-		edit: func(vm *coppice.VM) {
-			if options.IdleTimeout != nil {
-				vm.IdleTimeout = *options.IdleTimeout
+	for {
+		vm, err := m.present(ctx, account, id)
+		if err != nil {
+			return vm, err
+		}
+		if f := m.flightOf(id); f != nil && startWaitsFor(f.verb) {
+			if _, err := f.wait(ctx); ctx.Err() != nil {
+				return vm, err
 			}
-		},
-	})
+			continue
+		}
+		r := request{verb: coppice.Start, do: m.boot, edit: edit}
+		switch vm.State {
+		case coppice.Suspended:
+			r = request{verb: coppice.Resume, do: m.resume, edit: edit}
+		case coppice.Failed:
+			r = request{verb: coppice.Kill, do: m.pullPlug}
+		}
+		started, err := m.perform(ctx, id, r)
+		joined := started
+		if edit(&joined); err == nil && started.State == coppice.Running && joined == started {
+			return started, nil
+		}
+		if err != nil && !m.overtaken(ctx, vm, err) {
+			return started, err
+		}
+	}
+}
+
+// startWaitsFor reports whether a start waits for verb to be done, rather than
+// to clash with it: after it, the VM runs or can be made to.
+func startWaitsFor(verb coppice.Verb) bool {
+	return leadsToRunning(verb) && verb != coppice.Start || verb == coppice.Suspend || verb == coppice.Cut
+}
+
+// overtaken reports whether err may be due to something that was done to the VM
+// after vm was read, and that a start puts up with.
+func (m *Manager) overtaken(ctx context.Context, vm coppice.VM, err error) bool {
+	if errors.Is(err, errBusy) {
+		f := m.flightOf(vm.ID)
+		return f == nil || startWaitsFor(f.verb)
+	}
+	now, storeErr := m.Store.VM(ctx, vm.ID)
+	return errors.Is(err, errRefused) && storeErr == nil && now.State != vm.State
 }
 
 // boot is the work of starting a VM afresh from its disk.

@@ -1,0 +1,141 @@
+package lifecycle
+
+import (
+	"context"
+	"fmt"
+	"sync"
+	"time"
+
+	"github.com/coppice-vm/coppice"
+)
+
+const (
+	maxForks = 100
+	// abreast is how many children are restored at a time: enough to keep the
+	// host busy, few enough that the first are not held up by the last.
+	abreast = 4
+)
+
+// Fork makes new VMs that go on from where a VM is now, which runs on. It
+// returns when every child can be used or has failed, in their order. The VM is
+// busy only while it is captured.
+func (m *Manager) Fork(ctx context.Context, account coppice.AccountID, id coppice.VMID, spec coppice.ForkSpec) ([]coppice.Fork, error) {
+	if spec.Count < 1 || spec.Count > maxForks {
+		return nil, coppice.Errorf(coppice.CodeInvalidRequest, "count is %d; it can be 1 to %d", spec.Count, maxForks)
+	}
+	if err := checkName(spec.Name); err != nil {
+		return nil, err
+	}
+	if _, err := m.present(ctx, account, id); err != nil {
+		return nil, err
+	}
+	return detach(ctx, m, func(ctx context.Context) ([]coppice.Fork, error) {
+		parent, c, err := m.cut(ctx, id, coppice.Capture{Account: account})
+		if err != nil {
+			return nil, err
+		}
+		defer m.letFall(c.ID)
+		return m.branch(parent, c, spec), nil
+	})
+}
+
+// branch restores the children of a fork, some at a time.
+func (m *Manager) branch(parent coppice.VM, c coppice.Capture, spec coppice.ForkSpec) []coppice.Fork {
+	forks := make([]coppice.Fork, spec.Count)
+	var wg sync.WaitGroup
+	turns := make(chan struct{}, abreast)
+	for i := range forks {
+		turns <- struct{}{}
+		wg.Go(func() {
+			defer func() { <-turns }()
+			vm, err := m.child(parent, c, spec, i)
+			forks[i] = coppice.Fork{VM: vm, Err: err}
+		})
+	}
+	wg.Wait()
+	return forks
+}
+
+// child restores the i-th child of a fork.
+func (m *Manager) child(parent coppice.VM, c coppice.Capture, spec coppice.ForkSpec, i int) (coppice.VM, error) {
+	vm := coppice.VM{
+		ID:          coppice.NewVMID(),
+		Account:     parent.Account,
+		Name:        spec.Name,
+		State:       coppice.Absent,
+		Size:        c.Size,
+		Persistence: parent.Persistence,
+		IdleTimeout: parent.IdleTimeout,
+		Image:       c.Image,
+		Base:        c.ID,
+		Parent:      parent.ID,
+		CreatedAt:   time.Now().UTC(),
+	}
+	if spec.Name != "" && spec.Count > 1 {
+		vm.Name = fmt.Sprintf("%s-%d", spec.Name, i+1)
+	}
+	if spec.Persistence != nil {
+		vm.Persistence = *spec.Persistence
+	}
+	if spec.IdleTimeout != nil {
+		vm.IdleTimeout = *spec.IdleTimeout
+	}
+	step, _ := Plan(coppice.Absent, coppice.Restore)
+	if !c.Live && spec.LeaveStopped {
+		step.Works = coppice.Stopped
+	}
+	return m.insert(m.base, vm, step, m.sprout(c, step.Works))
+}
+
+// sprout returns the work of making a VM from a capture: it goes on from a live
+// one, and boots the disk of another unless it is to be left stopped.
+func (m *Manager) sprout(c coppice.Capture, goal coppice.State) work {
+	if c.Live {
+		return m.thaw
+	}
+	return func(ctx context.Context, vm *coppice.VM) error {
+		if _, err := m.Pool.CreateVM(ctx, vm.ID, m.Pool.Capture(c.ID).Disk, vm.Size); err != nil {
+			return err
+		}
+		vm.Base = ""
+		if goal == coppice.Stopped {
+			return nil
+		}
+		return m.boot(ctx, vm)
+	}
+}
+
+// cut captures a VM, as like says, and returns the VM as it was. The caller
+// lets the capture fall when it has what it wanted of it.
+func (m *Manager) cut(ctx context.Context, id coppice.VMID, like coppice.Capture) (coppice.VM, coppice.Capture, error) {
+	var c coppice.Capture
+	vm, err := m.perform(ctx, id, request{verb: coppice.Cut, do: func(ctx context.Context, vm *coppice.VM) (err error) {
+		c, err = m.freeze(ctx, vm, like, coppice.LeaveRunning)
+		if err == nil {
+			m.hold(c.ID)
+		}
+		return err
+	}})
+	return vm, c, err
+}
+
+// detach does something to its end, or to the daemon's, whether or not the
+// caller whose ctx it is waits for that.
+func detach[T any](ctx context.Context, m *Manager, do func(context.Context) (T, error)) (T, error) {
+	type result struct {
+		value T
+		err   error
+	}
+	done := make(chan result, 1)
+	m.work.Go(func() {
+		value, err := do(m.base)
+		done <- result{value, err}
+	})
+	select {
+	case r := <-done:
+		return r.value, r.err
+	case <-ctx.Done():
+		var none T
+		return none, ctx.Err()
+	}
+}

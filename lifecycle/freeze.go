@@ -1,0 +1,130 @@
+package lifecycle
+
+import (
+	"context"
+	"errors"
+	"time"
+
+	"github.com/coppice-vm/coppice"
+	"github.com/coppice-vm/coppice/internal/undo"
+)
+
+// freeze makes a capture of a VM whose verb the caller holds, and records it
+// as like says. A VM that runs goes on unless leave is LeavePaused; one that
+// does not is captured from what is stored of it.
+func (m *Manager) freeze(ctx context.Context, vm *coppice.VM, like coppice.Capture, leave coppice.Leave) (_ coppice.Capture, err error) {
+	var undo undo.Stack
+	defer func() { err = m.takeBack(ctx, &undo, vm, err) }()
+	c := like
+	c.ID = coppice.NewCaptureID()
+	c.Source, c.Instance = vm.ID, vm.Instance
+	c.Image, c.Size = vm.Image, vm.Size
+	c.Live = vm.State != coppice.Stopped
+	c.CreatedAt = time.Now().UTC()
+	c.Keep = false // until it is whole
+
+	// The row comes before the files: what a sweep finds without one is nobody's.
+	if err := m.Captures.InsertCapture(ctx, c); err != nil {
+		return c, err
+	}
+	undo.Push(func(ctx context.Context) error { return m.discard(ctx, c.ID) })
+	files, err := m.Pool.BeginCapture(ctx, c.ID)
+	if err != nil {
+		return c, err
+	}
+	if err := m.fill(ctx, vm, files, leave); err != nil {
+		return c, err
+	}
+	if vm.State == coppice.Running && leave == coppice.LeavePaused {
+		undo.Push(m.runOf(vm.ID).Resume)
+	}
+	if _, err := m.Pool.CommitCapture(ctx, c.ID); err != nil {
+		return c, err
+	}
+	if like.Keep {
+		c, err = m.Captures.UpdateCapture(ctx, c.ID, func(c *coppice.Capture) error {
+			c.Keep = true
+			return nil
+		})
+		if err != nil {
+			return c, err
+		}
+	}
+	undo.Keep()
+	return c, nil
+}
+
+// fill writes the files of a capture of vm.
+func (m *Manager) fill(ctx context.Context, vm *coppice.VM, dst coppice.CaptureFiles, leave coppice.Leave) error {
+	switch vm.State {
+	case coppice.Running:
+		stats, err := m.runOf(vm.ID).Capture(ctx, dst, leave)
+		m.Log.Info("captured", "vm", vm.ID, "pause", stats.Pause, "dirtyMiB", stats.DirtyMiB, "error", err)
+		return err
+	case coppice.Suspended:
+		src := m.Pool.Capture(vm.Base)
+		return errors.Join(
+			m.Pool.Clone(ctx, dst.Memory, src.Memory),
+			m.Pool.Clone(ctx, dst.State, src.State),
+			m.Pool.Clone(ctx, dst.Disk, src.Disk))
+	}
+	return m.Pool.Clone(ctx, dst.Disk, m.Pool.VM(vm.ID).Disk)
+}
+
+// discard removes a capture that was not to be kept and that nothing needs.
+func (m *Manager) discard(ctx context.Context, id coppice.CaptureID) error {
+	if _, err := m.Captures.UpdateCapture(ctx, id, func(c *coppice.Capture) error {
+		c.Keep = false
+		return nil
+	}); err != nil && !errors.Is(err, coppice.ErrNoCapture) {
+		return err
+	}
+	return m.release(ctx, id)
+}
+
+// release removes a capture unless something still needs it.
+func (m *Manager) release(ctx context.Context, id coppice.CaptureID) error {
+	m.mu.Lock()
+	held := m.held[id]
+	m.mu.Unlock()
+	if held {
+		return nil // letFall comes back to it
+	}
+	err := m.Captures.DropCapture(ctx, id)
+	if errors.Is(err, coppice.ErrInUse) {
+		return nil
+	}
+	if err != nil {
+		return err
+	}
+	return m.Pool.RemoveCapture(ctx, id)
+}
+
+// hold keeps a new capture from being removed before there is a VM that needs it.
+func (m *Manager) hold(id coppice.CaptureID) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	m.held[id] = true
+}
+
+// letFall ends a hold, and the capture with it unless something needs it by now.
+func (m *Manager) letFall(id coppice.CaptureID) {
+	m.mu.Lock()
+	delete(m.held, id)
+	m.mu.Unlock()
+	m.shed(id)
+}
+
+// shed removes a capture unless something still needs it, and logs it if that fails.
+func (m *Manager) shed(id coppice.CaptureID) {
+	if err := m.release(m.base, id); err != nil && m.base.Err() == nil {
+		m.Log.Error("cannot remove a capture that is not needed any more", "capture", id, "error", err)
+	}
+}
+
+// runOf returns the run of a VM whose verb the caller holds; nil if there is none.
+func (m *Manager) runOf(id coppice.VMID) coppice.Run {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	return m.entry(id).run
+}

@@ -1,0 +1,60 @@
+package lifecycle
+
+import (
+	"context"
+
+	"github.com/coppice-vm/coppice"
+)
+
+// Suspend keeps a running VM's memory, devices and disk, and ends its process.
+// Start goes on from there.
+func (m *Manager) Suspend(ctx context.Context, account coppice.AccountID, id coppice.VMID) (coppice.VM, error) {
+	if vm, err := m.present(ctx, account, id); err != nil {
+		return vm, err
+	}
+	return m.perform(ctx, id, request{verb: coppice.Suspend, do: m.suspend, after: m.end})
+}
+
+// suspend is the work of suspending, up to the point where the row says so.
+// Only then may the process, which is paused, be ended: a crash before leaves a
+// VM that runs, a crash after one that is suspended.
+func (m *Manager) suspend(ctx context.Context, vm *coppice.VM) error {
+	c, err := m.freeze(ctx, vm, coppice.Capture{Account: vm.Account}, coppice.LeavePaused)
+	if err != nil {
+		return err
+	}
+	vm.Base = c.ID
+	return nil
+}
+
+// resume is the work of going on where a VM was suspended. The disk is made
+// anew from the capture: the memory fits that one only, and an earlier attempt
+// may have written to the VM's own.
+func (m *Manager) resume(ctx context.Context, vm *coppice.VM) error {
+	if err := m.end(ctx, vm.ID); err != nil {
+		return err
+	}
+	return m.thaw(ctx, vm)
+}
+
+// thaw gives a VM the disk of the capture vm.Base and goes on from there.
+func (m *Manager) thaw(ctx context.Context, vm *coppice.VM) error {
+	if _, err := m.Pool.CreateVM(ctx, vm.ID, m.Pool.Capture(vm.Base).Disk, vm.Size); err != nil {
+		return err
+	}
+	return m.runCapture(ctx, vm)
+}
+
+// runCapture begins a run from the memory and devices of the capture vm.Base,
+// which the VM's disk fits.
+func (m *Manager) runCapture(ctx context.Context, vm *coppice.VM) error {
+	capture := m.Pool.Capture(vm.Base)
+	return m.run(ctx, vm, coppice.Machine{
+		VM:       vm.ID,
+		Instance: vm.Instance,
+		Size:     vm.Size,
+		Disk:     m.Pool.VM(vm.ID).Disk,
+		Memory:   capture.Memory,
+		State:    capture.State,
+	})
+}
