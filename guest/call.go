@@ -1,0 +1,99 @@
+package guest
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/hashicorp/yamux"
+
+	"github.com/coppice-vm/coppice"
+	"github.com/coppice-vm/coppice/guest/wire"
+)
+
+// answerDeadline bounds the wait for what a guest should know at once. Its
+// init may have to come up first.
+const answerDeadline = 90 * time.Second
+
+// errSilent is why a call is ended whose answer does not come.
+var errSilent = errors.New("the guest does not answer")
+
+// A call is one request to a guest, in flight.
+type call struct {
+	asked  context.Context // the caller's
+	ctx    context.Context // ends with asked, or when the call is given up
+	cancel context.CancelCauseFunc
+	link   *link
+	stream *yamux.Stream
+	frames *wire.Reader
+	done   func()
+}
+
+// call begins a call of the session, on a link that works. The caller closes it.
+func (s *session) call(ctx context.Context, req wire.Request) (*call, error) {
+	select {
+	case s.calls <- struct{}{}:
+	case <-ctx.Done():
+		return nil, ctx.Err()
+	case <-s.closed:
+		return nil, errClosed
+	}
+	done := func() { <-s.calls }
+	link, err := s.connected(ctx)
+	if err != nil {
+		done()
+		return nil, err
+	}
+	return link.call(ctx, req, done)
+}
+
+// call begins a call. When ctx ends, whatever waits for its stream fails. done
+// is called when the call is over, also if it fails to begin.
+func (l *link) call(ctx context.Context, req wire.Request, done func()) (*call, error) {
+	stream, err := l.mux.OpenStream()
+	if err != nil {
+		done()
+		return nil, fmt.Errorf("%w: %w", coppice.ErrGuestGone, err)
+	}
+	l.calls.Add(1)
+	c := &call{asked: ctx, link: l, stream: stream, frames: wire.NewReader(stream), done: done}
+	c.ctx, c.cancel = context.WithCancelCause(ctx)
+	context.AfterFunc(c.ctx, func() { stream.SetDeadline(time.Unix(1, 0)) })
+	if err := wire.WriteJSON(stream, wire.Head, req); err != nil {
+		c.close()
+		return nil, c.failed(err)
+	}
+	return c, nil
+}
+
+// close ends the call. If it was not answered, the guest takes that for a cancel.
+func (c *call) close() {
+	c.cancel(nil)
+	go c.stream.Close() // it may have to wait for the guest to read, or for the end of the link
+	c.link.calls.Add(-1)
+	c.done()
+}
+
+// answer reads an answer that the guest should give at once.
+func (c *call) answer(v any) error {
+	defer time.AfterFunc(answerDeadline, func() { c.cancel(errSilent) }).Stop()
+	if err := c.frames.Answer(v); err != nil {
+		return c.failed(err)
+	}
+	return nil
+}
+
+// failed says what a failure of the stream means to the caller.
+func (c *call) failed(err error) error {
+	if err := c.asked.Err(); err != nil {
+		return err
+	}
+	if failure, ok := errors.AsType[*wire.Error](err); ok {
+		return failure
+	}
+	if context.Cause(c.ctx) == errSilent {
+		err = errSilent
+	}
+	return fmt.Errorf("%w: %w", coppice.ErrGuestGone, err)
+}
