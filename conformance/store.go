@@ -27,6 +27,7 @@ func TestStore(t *testing.T, open func(t *testing.T) coppice.Store) {
 		{"leaves the row when change fails", storeUpdateFails},
 		{"survives a change that panics", storeUpdatePanics},
 		{"keeps id, account and creation time", storeImmutable},
+		{"takes every state and verb", storeTakesStatesAndVerbs},
 		{"refuses nonsense", storeRefusesNonsense},
 		{"loses no concurrent update", storeConcurrentUpdates},
 		{"does nothing once ctx has ended", storeCanceled},
@@ -241,6 +242,19 @@ func storeImmutable(t *testing.T, s coppice.Store) {
 			t.Errorf("UpdateVM let the %s change", what)
 		}
 		wantVM(t, s, vm)
+	}
+}
+
+func storeTakesStatesAndVerbs(t *testing.T, s coppice.Store) {
+	vm := aVM("vm")
+	insert(t, s, vm)
+	for _, vm.State = range coppice.States {
+		for _, vm.Verb = range append(coppice.Verbs, coppice.Idle) {
+			if _, err := s.UpdateVM(t.Context(), "vm", func(old *coppice.VM) error { *old = vm; return nil }); err != nil {
+				t.Errorf("(%s, %s): %v", vm.State, vm.Verb, err)
+			}
+			wantVM(t, s, vm)
+		}
 	}
 }
 

@@ -51,6 +51,21 @@ func (p *Pool) Image(ctx context.Context, id coppice.ImageID) (coppice.Image, er
 	return image, nil
 }
 
+// Clone implements [coppice.Pool].
+func (p *Pool) Clone(ctx context.Context, dst, src string) error {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	source, err := p.get(src)
+	if err != nil {
+		return fmt.Errorf("clone: %w", err)
+	}
+	if _, err := p.get(dst); err != nil {
+		return fmt.Errorf("clone: %w", err)
+	}
+	p.put(dst, source)
+	return nil
+}
+
 // CreateVM implements [coppice.Pool].
 func (p *Pool) CreateVM(ctx context.Context, id coppice.VMID, disk string, size coppice.Size) (coppice.VMFiles, error) {
 	p.mu.Lock()

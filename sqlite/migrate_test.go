@@ -1,0 +1,103 @@
+package sqlite
+
+import (
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/coppice-vm/coppice"
+)
+
+// TestMigrate opens files of every version there was, each with the data of
+// testdata, and finds the data in today's form.
+func TestMigrate(t *testing.T) {
+	names, err := fs.Glob(migrations, "migrations/*.sql")
+	if err != nil || len(names) == 0 {
+		t.Fatal(names, err)
+	}
+	for version := 1; version <= len(names); version++ {
+		t.Run(fmt.Sprint("from ", version), func(t *testing.T) {
+			path := filepath.Join(t.TempDir(), "coppice.db")
+			makeVersion(t, path, names[:version])
+			db, err := Open(t.Context(), path)
+			if err != nil {
+				t.Fatal(err)
+			}
+			defer db.Close()
+			wantTestdata(t, db)
+		})
+	}
+}
+
+// makeVersion makes a file as coppice left it when it had these migrations.
+func makeVersion(t *testing.T, path string, names []string) {
+	t.Helper()
+	data, err := os.ReadFile(fmt.Sprintf("testdata/v%d.sql", len(names)))
+	if err != nil {
+		t.Fatalf("every version needs data to be migrated from: %v", err)
+	}
+	db, err := connect(path, 1, map[string][]string{"_txlock": {"immediate"}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer db.Close()
+	for version := 0; version < len(names); {
+		if version, err = step(t.Context(), db, names); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if _, err := db.Exec(string(data)); err != nil {
+		t.Fatal(err)
+	}
+}
+
+func wantTestdata(t *testing.T, db *DB) {
+	t.Helper()
+	created := time.Date(2026, 11, 23, 12, 0, 0, 123456789, time.UTC)
+	want := coppice.VM{
+		ID: "vvvvvvvvvvvvvvvvvvvv", Account: "aaaaaaaa-0000-0000-0000-000000000000", Name: "old friend",
+		State: coppice.Running, Verb: coppice.Stop, VerbSince: created.Add(time.Hour), Reason: "because",
+		Size:        coppice.Size{VCPUs: 2, MemoryMiB: 1024, DiskMiB: 16384},
+		Persistence: coppice.Persistence{Type: coppice.Ephemeral, Priority: 3, DeleteEvent: coppice.OnStop},
+		IdleTimeout: 5 * time.Minute, Image: "debian", Base: "sc-bbbbbbbbbbbbbbbbbbbb",
+		Snapshot: "sc-ssssssssssssssssssss", Parent: "pppppppppppppppppppp",
+		Instance: "iiiiiiiiiiiiiiiiiiii", HostBoot: "boot",
+		CreatedAt: created, StartedAt: created.Add(time.Minute), DeletedAt: created.Add(2 * time.Hour),
+	}
+	if got, err := db.VM(t.Context(), want.ID); err != nil || got != want {
+		t.Errorf("VM %+v, %v\nwant %+v", got, err, want)
+	}
+	hash := coppice.KeyHash([]byte(strings.Repeat("\x5a", 32)))
+	key, err := db.KeyByHash(t.Context(), hash)
+	if want := (coppice.APIKey{Hash: hash, Account: want.Account, Name: "key", CreatedAt: created}); err != nil || key != want {
+		t.Errorf("key %+v, %v\nwant %+v", key, err, want)
+	}
+}
+
+// TestLiveListUsesIndex holds that the cost of listing does not grow with tombstones.
+func TestLiveListUsesIndex(t *testing.T) {
+	db, err := Open(t.Context(), filepath.Join(t.TempDir(), "coppice.db"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer db.Close()
+	for filter, want := range map[coppice.VMFilter]bool{
+		{}:                 true,
+		{Account: "alice"}: true,
+		{Deleted: true}:    false, // the index knows no tombstones
+	} {
+		query, args := vmQuery(filter)
+		var id, parent, unused int
+		var plan string
+		if err := db.read.QueryRow("EXPLAIN QUERY PLAN "+query, args...).Scan(&id, &parent, &unused, &plan); err != nil {
+			t.Fatal(err)
+		}
+		if strings.Contains(plan, "USING INDEX vms_live") != want {
+			t.Errorf("%+v: %s", filter, plan)
+		}
+	}
+}
