@@ -1,0 +1,131 @@
+package qemu
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+
+	"github.com/coppice-vm/coppice"
+)
+
+// Attach implements [coppice.Hypervisor].
+func (h *Hypervisor) Attach(ctx context.Context, id coppice.VMID) (coppice.Run, error) {
+	dir, err := h.dir(id)
+	if err != nil {
+		return nil, err
+	}
+	if r, err := h.claim(id); err != nil {
+		return nil, fmt.Errorf("attach to %s: %w", id, err)
+	} else if r != nil {
+		return r, nil
+	}
+	r, err := h.attach(ctx, dir)
+	h.settle(id, r)
+	if err != nil {
+		return nil, fmt.Errorf("attach to %s: %w", id, err)
+	}
+	return r, nil
+}
+
+func (h *Hypervisor) attach(ctx context.Context, dir runDir) (*run, error) {
+	procs, err := h.open(dir)
+	if err != nil {
+		return nil, err
+	}
+	if len(procs) == 0 {
+		return nil, errors.Join(coppice.ErrNoRun, dir.clear())
+	}
+	for _, extra := range procs[1:] {
+		extra.release()
+	}
+	proc := procs[0]
+	m, err := dir.readRecord()
+	if err != nil {
+		proc.release()
+		return nil, err
+	}
+	r, err := h.connect(ctx, m, dir, proc)
+	if err != nil {
+		proc.release()
+		return nil, err
+	}
+	stalled, err := r.inspect(ctx)
+	if err != nil {
+		r.detach()
+		return nil, err
+	}
+	if stalled {
+		notify(r.stopped)
+	}
+	return r, nil
+}
+
+// open returns the processes of a directory, the oldest first.
+func (h *Hypervisor) open(dir runDir) ([]*process, error) {
+	found, err := findProcesses(h.runDir)
+	if err != nil {
+		return nil, err
+	}
+	var procs []*process
+	for _, pid := range found[dir.name()] {
+		p, err := openProcess(h.runDir, dir.name(), pid)
+		if err != nil {
+			for _, p := range procs {
+				p.release()
+			}
+			return nil, err
+		}
+		if p != nil {
+			procs = append(procs, p)
+		}
+	}
+	return procs, nil
+}
+
+// Discard implements [coppice.Hypervisor].
+func (h *Hypervisor) Discard(ctx context.Context, id coppice.VMID) error {
+	dir, err := h.dir(id)
+	if err != nil {
+		return err
+	}
+	if r, err := h.claim(id); err != nil {
+		return fmt.Errorf("discard %s: %w", id, err)
+	} else if r != nil {
+		return r.Kill(ctx)
+	}
+	defer h.settle(id, nil)
+	procs, err := h.open(dir)
+	if err != nil {
+		return fmt.Errorf("discard %s: %w", id, err)
+	}
+	var errs []error
+	for _, p := range procs {
+		if err := p.kill(ctx); err != nil {
+			errs = append(errs, err)
+		} else {
+			p.ending()
+		}
+		p.release()
+	}
+	if err := errors.Join(errs...); err != nil {
+		return fmt.Errorf("discard %s: %w", id, err)
+	}
+	return dir.clear()
+}
+
+// Runs implements [coppice.Hypervisor].
+func (h *Hypervisor) Runs(ctx context.Context) ([]coppice.VMID, error) {
+	found, err := findProcesses(h.runDir)
+	if err != nil {
+		return nil, err
+	}
+	var ids []coppice.VMID
+	for name := range found {
+		if id := coppice.VMID(name); id.Valid() {
+			ids = append(ids, id)
+		}
+	}
+	slices.Sort(ids)
+	return ids, nil
+}

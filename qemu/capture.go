@@ -1,0 +1,162 @@
+package qemu
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"time"
+
+	"golang.org/x/sync/errgroup"
+	"golang.org/x/sys/unix"
+
+	"github.com/coppice-vm/coppice"
+	"github.com/coppice-vm/coppice/internal/reflink"
+)
+
+// Capture implements [coppice.Run]. The files of dst have to be on the file
+// system of the VM's disk and memory, which has to share blocks.
+func (r *run) Capture(ctx context.Context, dst coppice.CaptureFiles, leave coppice.Leave) (coppice.CaptureStats, error) {
+	r.guest.Lock()
+	defer r.guest.Unlock()
+	stats, err := r.capture(ctx, dst, leave)
+	if err != nil {
+		return coppice.CaptureStats{}, fmt.Errorf("capture %s: %w", r.machine.VM, noSpace(err))
+	}
+	r.paused = leave == coppice.LeavePaused
+	return stats, nil
+}
+
+func (r *run) capture(ctx context.Context, dst coppice.CaptureFiles, leave coppice.Leave) (stats coppice.CaptureStats, err error) {
+	if err := r.alive(); err != nil {
+		return stats, err
+	}
+	// Whatever takes long and can be done ahead is done while the guest runs.
+	c, err := prepare(r.machine, dst)
+	if err != nil {
+		return stats, err
+	}
+	defer c.close()
+	ram, err := guestRAM(r.proc.pid, c.base)
+	if err != nil {
+		return stats, err
+	}
+
+	began := time.Now()
+	finish, err := r.freeze(ctx, c, ram, dst.State)
+	if leave == coppice.LeaveRunning {
+		err = errors.Join(err, r.goOn(ctx))
+		stats.Pause = time.Since(began)
+	}
+	if finish != nil {
+		dirty, failed := finish(ctx)
+		err = errors.Join(err, failed)
+		stats.DirtyMiB = int64((dirty + 1<<20 - 1) >> 20)
+	}
+	if leave == coppice.LeavePaused {
+		stats.Pause = time.Since(began)
+		if err != nil {
+			err = errors.Join(err, r.goOn(ctx))
+		}
+	}
+	return stats, err
+}
+
+// freeze stops the guest and secures what it is at that instant. The guest
+// stays stopped. finish completes the memory file, whatever the guest does by
+// then; it is to be called if it is not nil, also when there is an error.
+func (r *run) freeze(ctx context.Context, c *capture, ram span, state string) (finish finisher, err error) {
+	if err := r.do(ctx, "stop", nil, nil); err != nil {
+		return nil, err
+	}
+	if err := r.alive(); err != nil {
+		return nil, err
+	}
+	var disk errgroup.Group
+	disk.Go(func() error { return reflink.CloneFile(c.diskCopy, c.disk) })
+	err = r.do(ctx, "xen-save-devices-state", map[string]any{"filename": state, "live": false}, nil)
+	if err == nil {
+		finish, err = secureByWriting(ctx, r.proc.pid, ram, c.memory)
+	}
+	return finish, errors.Join(err, disk.Wait())
+}
+
+// goOn lets a stopped guest execute, even if the caller's time is over.
+func (r *run) goOn(ctx context.Context) error {
+	if r.alive() != nil {
+		return nil
+	}
+	return r.do(context.WithoutCancel(ctx), "cont", nil, nil)
+}
+
+// A finisher completes a capture's memory file and returns how many bytes of
+// it differ from the base.
+type finisher func(ctx context.Context) (dirty uint64, err error)
+
+// secureByWriting secures a stopped guest's memory by writing what differs
+// from the base to dst, which is a clone of it. It takes as long as that takes.
+func secureByWriting(ctx context.Context, pid int, ram span, dst *os.File) (finisher, error) {
+	spans, err := privatePages(pid, ram)
+	if err != nil {
+		return nil, err
+	}
+	dirty := total(spans)
+	if err := copyPages(ctx, dst, pid, ram, spans); err != nil {
+		return nil, err
+	}
+	return func(context.Context) (uint64, error) { return dirty, nil }, nil
+}
+
+// A capture is the files of one that is being made.
+type capture struct {
+	base           os.FileInfo // of the memory the guest's is a private copy of
+	memory         *os.File    // to be the guest's; a clone of the base so far
+	disk, diskCopy *os.File
+}
+
+// prepare makes the memory file, and opens what the pause will need.
+func prepare(m coppice.Machine, dst coppice.CaptureFiles) (*capture, error) {
+	c := &capture{}
+	err := c.open(m, dst)
+	if err != nil {
+		c.close()
+		return nil, err
+	}
+	return c, nil
+}
+
+func (c *capture) open(m coppice.Machine, dst coppice.CaptureFiles) (err error) {
+	if c.base, err = os.Stat(m.Memory); err != nil {
+		return err
+	}
+	if err := reflink.Clone(dst.Memory, m.Memory); err != nil {
+		return err
+	}
+	if c.memory, err = os.OpenFile(dst.Memory, os.O_WRONLY, 0); err != nil {
+		return err
+	}
+	if c.diskCopy, err = os.OpenFile(dst.Disk, os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o600); err != nil {
+		return err
+	}
+	if c.disk, err = os.Open(m.Disk); err != nil {
+		return err
+	}
+	// QEMU flushes the disk when it stops the guest. Most of it is done here.
+	return unix.Fdatasync(int(c.disk.Fd()))
+}
+
+func (c *capture) close() {
+	for _, f := range []*os.File{c.memory, c.disk, c.diskCopy} {
+		if f != nil {
+			f.Close()
+		}
+	}
+}
+
+// noSpace says so when a file system is full.
+func noSpace(err error) error {
+	if errors.Is(err, unix.ENOSPC) {
+		return fmt.Errorf("%w: %w", coppice.ErrNoSpace, err)
+	}
+	return err
+}

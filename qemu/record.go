@@ -1,0 +1,97 @@
+package qemu
+
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"strings"
+
+	"github.com/coppice-vm/coppice"
+)
+
+// A runDir holds the files of one VM's runs.
+type runDir string
+
+func (d runDir) name() string    { return filepath.Base(string(d)) }
+func (d runDir) record() string  { return filepath.Join(string(d), "run.json") }
+func (d runDir) qmp() string     { return filepath.Join(string(d), "qmp.sock") }
+func (d runDir) agent() string   { return filepath.Join(string(d), "agent.sock") }
+func (d runDir) qemuLog() string { return filepath.Join(string(d), "qemu.log") }
+func (d runDir) console() string { return filepath.Join(string(d), "console.log") }
+
+// maxSocketPath is what the kernel takes as the name of a unix socket.
+const maxSocketPath = 107
+
+// dir returns the run directory of a VM.
+func (h *Hypervisor) dir(id coppice.VMID) (runDir, error) {
+	if !id.Valid() { // or the name might lead out of the directory
+		return "", fmt.Errorf("%q is no VM id", id)
+	}
+	d := runDir(filepath.Join(h.runDir, string(id)))
+	if n := len(d.agent()); n > maxSocketPath {
+		return "", fmt.Errorf("the run directory's name is too long: the socket %s has %d bytes, the kernel takes %d",
+			d.agent(), n, maxSocketPath)
+	}
+	return d, nil
+}
+
+// writeRecord remembers the machine of a run about to be started.
+func (d runDir) writeRecord(m coppice.Machine) error {
+	b, err := json.MarshalIndent(m, "", "\t")
+	if err != nil {
+		return err
+	}
+	return os.WriteFile(d.record(), b, 0o600)
+}
+
+// readRecord returns the machine of the run that was started last.
+func (d runDir) readRecord() (m coppice.Machine, err error) {
+	b, err := os.ReadFile(d.record())
+	if err != nil {
+		return m, err
+	}
+	if err := json.Unmarshal(b, &m); err != nil {
+		return m, fmt.Errorf("%s: %w", d.record(), err)
+	}
+	return m, nil
+}
+
+// clear removes what belonged to a run whose process is gone: everything but
+// the console's log, and QEMU's own, which may say why.
+func (d runDir) clear() error {
+	var errs []error
+	for _, name := range []string{d.qmp(), d.agent(), d.record()} {
+		if err := os.Remove(name); err != nil && !errors.Is(err, fs.ErrNotExist) {
+			errs = append(errs, err)
+		}
+	}
+	return errors.Join(errs...)
+}
+
+// logLines returns the last lines of QEMU's log, oldest first.
+func (d runDir) logLines() []string {
+	b, _ := tail(d.qemuLog(), qemuLogBytes)
+	var lines []string
+	for line := range strings.Lines(string(b)) {
+		if line = strings.TrimSpace(line); line != "" {
+			lines = append(lines, line)
+		}
+	}
+	return lines
+}
+
+// complaint returns what QEMU said last about itself, in one line, or nothing.
+func (d runDir) complaint() string {
+	const enough = 3
+	var said []string
+	for _, line := range d.logLines() {
+		if strings.HasPrefix(line, powerOffTrace) {
+			continue
+		}
+		said = append(said, line)
+	}
+	return strings.Join(said[max(0, len(said)-enough):], "; ")
+}

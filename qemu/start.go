@@ -1,0 +1,136 @@
+package qemu
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net"
+	"os"
+	"os/exec"
+	"time"
+
+	"github.com/coppice-vm/coppice"
+)
+
+// Start implements [coppice.Hypervisor].
+func (h *Hypervisor) Start(ctx context.Context, m coppice.Machine) (coppice.Run, error) {
+	if (m.Boot == nil) == (m.State == "") {
+		return nil, errors.New("start: a machine either boots or continues a capture")
+	}
+	dir, err := h.dir(m.VM)
+	if err != nil {
+		return nil, err
+	}
+	if r, err := h.claim(m.VM); err != nil {
+		return nil, fmt.Errorf("start %s: %w", m.VM, err)
+	} else if r != nil {
+		return nil, fmt.Errorf("start %s: a process of the VM %w", m.VM, coppice.ErrExists)
+	}
+	r, err := h.start(ctx, m, dir)
+	h.settle(m.VM, r)
+	if err != nil {
+		return nil, fmt.Errorf("start %s: %w", m.VM, err)
+	}
+	return r, nil
+}
+
+// start begins a run in dir, or leaves nothing of it.
+func (h *Hypervisor) start(ctx context.Context, m coppice.Machine, dir runDir) (*run, error) {
+	if pids, err := h.survivors(dir); err != nil {
+		return nil, err
+	} else if len(pids) > 0 {
+		return nil, fmt.Errorf("process %d of the VM %w", pids[0], coppice.ErrExists)
+	}
+	proc, err := h.launch(m, dir)
+	if err != nil {
+		return nil, errors.Join(err, dir.clear())
+	}
+	r, err := h.connect(ctx, m, dir, proc)
+	if err == nil {
+		if err = r.begin(ctx); err == nil {
+			return r, nil
+		}
+		r.detach()
+	}
+	return nil, errors.Join(explain(ctx, err, dir, proc), dir.clear())
+}
+
+// survivors returns the processes a directory has from before.
+func (h *Hypervisor) survivors(dir runDir) ([]int, error) {
+	// The record is written before a process is started.
+	if _, err := os.Lstat(dir.record()); errors.Is(err, os.ErrNotExist) {
+		return nil, nil
+	}
+	found, err := findProcesses(h.runDir)
+	return found[dir.name()], err
+}
+
+// launch starts the process, paused.
+func (h *Hypervisor) launch(m coppice.Machine, dir runDir) (*process, error) {
+	binary, err := exec.LookPath(h.binary)
+	if err != nil {
+		return nil, err
+	}
+	if err := os.MkdirAll(string(dir), 0o700); err != nil {
+		return nil, err
+	}
+	if err := errors.Join(dir.clear(), dir.writeRecord(m), dir.beginConsole(m, time.Now())); err != nil {
+		return nil, err
+	}
+	log, err := os.OpenFile(dir.qemuLog(), os.O_WRONLY|os.O_CREATE|os.O_TRUNC|os.O_APPEND, 0o600)
+	if err != nil {
+		return nil, err
+	}
+	defer log.Close()
+
+	// Sockets that listen before QEMU is there need no waiting for it, and a
+	// connection to them breaks when it fails.
+	var files []*os.File // in the order of qmpFD, agentFD, stateFD
+	defer func() {
+		for _, f := range files {
+			f.Close()
+		}
+	}()
+	for _, path := range []string{dir.qmp(), dir.agent()} {
+		f, err := listen(path)
+		if err != nil {
+			return nil, err
+		}
+		files = append(files, f)
+	}
+	if m.State != "" {
+		f, err := os.Open(m.State)
+		if err != nil {
+			return nil, err
+		}
+		files = append(files, f)
+	}
+	args := arguments(m, h.accel, dir.console())
+	return spawn(binary, append([]string{nameTag + string(dir)}, args...), log, files...)
+}
+
+// listen returns a unix socket that listens at path.
+func listen(path string) (*os.File, error) {
+	l, err := net.ListenUnix("unix", &net.UnixAddr{Name: path, Net: "unix"})
+	if err != nil {
+		return nil, err
+	}
+	defer l.Close()
+	l.SetUnlinkOnClose(false)
+	return l.File()
+}
+
+// explain ends the process of a run that failed because of err, and returns
+// err with what QEMU had to say.
+func explain(ctx context.Context, err error, dir runDir, proc *process) error {
+	// The caller's time may be over, but a killed process is gone in a moment.
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), commandTimeout)
+	defer cancel()
+	if kill := proc.kill(ctx); kill != nil {
+		return errors.Join(err, kill)
+	}
+	if said := dir.complaint(); said != "" {
+		return fmt.Errorf("QEMU %s: %s: %w", proc.ending(), said, err)
+	}
+	return fmt.Errorf("QEMU %s: %w", proc.ending(), err)
+}
