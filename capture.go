@@ -10,9 +10,9 @@ import (
 // from are all captures; one is removed when nothing needs it any more.
 type Capture struct {
 	ID      CaptureID
-	Account AccountID // empty for the host's own
+	Account AccountID // [SystemAccount] for the host's own
 	Name    string    // may be empty
-	// Source is the VM it was taken of, in the run Instance; empty for the host's own.
+	// Source is the VM it was taken of, in the run Instance.
 	Source   VMID
 	Instance InstanceID
 	// Image that VMs made from the capture boot from, when they boot.

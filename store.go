@@ -39,6 +39,9 @@ type Accounts interface {
 	KeyByHash(ctx context.Context, hash KeyHash) (APIKey, error)
 }
 
+// SystemAccount owns what the host makes for itself, and has no keys.
+const SystemAccount AccountID = "system"
+
 // An Account owns VMs.
 type Account struct {
 	ID        AccountID

@@ -32,7 +32,8 @@ type request struct {
 	// after is done when the row says that the verb has worked; may be nil. What
 	// it leaves undone, settling the row would do.
 	after func(context.Context, coppice.VMID) error
-	// still says, with m.mu held, whether the request stands; nil means always.
+	// still is set for a request that follows from a fact: it says, with m.mu
+	// held, whether the fact still holds.
 	still func(*entry) bool
 }
 
@@ -57,7 +58,7 @@ func (m *Manager) perform(ctx context.Context, id coppice.VMID, r request) (copp
 		case mine, f.verb == r.verb && joins:
 			return f.wait(ctx)
 		case f.verb == r.verb, f.verb == coppice.Idle: // Idle: being settled
-		case givesWay(f.verb, r.verb):
+		case givesWay(f.verb, r.verb) && r.still == nil: // facts await their turn
 			f.cancel(errPreempted)
 		default:
 			return coppice.VM{}, busy(id, f.verb, r.verb)

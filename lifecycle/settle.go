@@ -24,7 +24,7 @@ func (m *Manager) settleAll(vms []coppice.VM) {
 func (m *Manager) settle(ctx context.Context, vm coppice.VM) (coppice.VM, error) {
 	seen, run := m.look(ctx, vm)
 	state, action := Settle(vm.State, vm.Verb, seen)
-	if vm.Account == hostAccount {
+	if vm.Account == coppice.SystemAccount {
 		state, action = coppice.Absent, Remove // whoever wanted it is gone
 	}
 	if vm.Verb != coppice.Idle || state != vm.State || action == Discard {

@@ -11,9 +11,6 @@ import (
 // maxTemplates bounds how many sizes are kept ready to start from.
 const maxTemplates = 8
 
-// The host's own VMs and captures belong to nobody, and nobody sees them.
-const hostAccount coppice.AccountID = ""
-
 // settled makes a template's guest wait until everything that starts with it
 // has, so that what starts from the template finds nothing left to start.
 const settled = "systemctl is-system-running --wait >/dev/null; sync"
@@ -52,11 +49,11 @@ func (m *Manager) Template(ctx context.Context, size coppice.Size) (coppice.Capt
 // templates lists the templates of the host's image, oldest first, and removes
 // those of images that it had before.
 func (m *Manager) templates(ctx context.Context) ([]coppice.Capture, error) {
-	all, err := m.Captures.Captures(ctx, hostAccount)
+	all, err := m.Captures.Captures(ctx, coppice.SystemAccount)
 	var templates []coppice.Capture
 	for _, c := range all {
 		switch {
-		case c.Account != hostAccount || !c.Keep:
+		case !c.Keep:
 		case c.Image == m.Image:
 			templates = append(templates, c)
 		default:
@@ -77,21 +74,21 @@ func (m *Manager) makeTemplate(ctx context.Context, size coppice.Size) (c coppic
 	name := fmt.Sprintf("template-%d-%d", size.VCPUs, size.MemoryMiB)
 	step, _ := Plan(coppice.Absent, coppice.Restore)
 	vm, err := m.insert(ctx, coppice.VM{
-		ID: coppice.NewVMID(), Account: hostAccount, Name: name, State: coppice.Absent, Size: size,
+		ID: coppice.NewVMID(), Account: coppice.SystemAccount, Name: name, State: coppice.Absent, Size: size,
 		Persistence: coppice.Persistence{Type: coppice.Ephemeral}, Image: image.ID, CreatedAt: time.Now().UTC(),
 	}, step, m.create)
 	if err != nil {
 		return c, err
 	}
-	defer m.Delete(m.base, hostAccount, vm.ID)
-	session, err := m.Session(ctx, hostAccount, vm.ID)
+	defer m.Delete(m.base, coppice.SystemAccount, vm.ID)
+	session, err := m.Session(ctx, coppice.SystemAccount, vm.ID)
 	if err != nil {
 		return c, err
 	}
 	if _, err := session.Exec(ctx, coppice.ExecSpec{Command: settled}, coppice.Stdio{}); err != nil {
 		return c, err
 	}
-	_, c, err = m.cut(ctx, vm.ID, coppice.Capture{Account: hostAccount, Name: name, Keep: true})
+	_, c, err = m.cut(ctx, vm.ID, coppice.Capture{Account: coppice.SystemAccount, Name: name, Keep: true})
 	if err == nil {
 		m.letFall(c.ID)
 	}

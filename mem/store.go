@@ -3,7 +3,6 @@ package mem
 import (
 	"cmp"
 	"context"
-	"errors"
 	"fmt"
 	"maps"
 	"slices"
@@ -12,15 +11,17 @@ import (
 	"github.com/coppice-vm/coppice"
 )
 
-// A Store is a [coppice.Store] that forgets everything with the process.
+// A Store is a [coppice.Store] and a [coppice.Captures] that forgets everything
+// with the process.
 type Store struct {
-	mu  sync.Mutex
-	vms map[coppice.VMID]coppice.VM
+	mu       sync.Mutex
+	vms      map[coppice.VMID]coppice.VM
+	captures map[coppice.CaptureID]coppice.Capture
 }
 
 // NewStore returns an empty store.
 func NewStore() *Store {
-	return &Store{vms: map[coppice.VMID]coppice.VM{}}
+	return &Store{vms: map[coppice.VMID]coppice.VM{}, captures: map[coppice.CaptureID]coppice.Capture{}}
 }
 
 // InsertVM implements [coppice.Store].
@@ -32,6 +33,9 @@ func (s *Store) InsertVM(ctx context.Context, vm coppice.VM) error {
 	defer s.mu.Unlock()
 	if _, taken := s.vms[vm.ID]; taken {
 		return fmt.Errorf("insert VM %q: %w", vm.ID, coppice.ErrExists)
+	}
+	if err := s.checkBase(vm); err != nil {
+		return fmt.Errorf("insert VM %q: %w", vm.ID, err)
 	}
 	s.vms[vm.ID] = vm
 	return nil
@@ -86,37 +90,9 @@ func (s *Store) UpdateVM(ctx context.Context, id coppice.VMID, change func(*copp
 	if vm.ID != old.ID || vm.Account != old.Account || !vm.CreatedAt.Equal(old.CreatedAt) {
 		return coppice.VM{}, fmt.Errorf("update VM %q: id, account and creation time may not change", id)
 	}
-	if err := checkVM(vm); err != nil {
+	if err := cmp.Or(checkVM(vm), s.checkBase(vm)); err != nil {
 		return coppice.VM{}, fmt.Errorf("update VM %q: %w", id, err)
 	}
 	s.vms[id] = vm
 	return vm, nil
-}
-
-// checkVM refuses what the real store's constraints refuse, so that a test
-// against the twin meets the same walls.
-func checkVM(vm coppice.VM) error {
-	switch p := vm.Persistence; {
-	case vm.ID == "":
-		return errors.New("no id")
-	case vm.Account == "":
-		return errors.New("no account")
-	case vm.CreatedAt.IsZero():
-		return errors.New("no creation time")
-	case !slices.Contains(coppice.States, vm.State):
-		return fmt.Errorf("unknown state %q", vm.State)
-	case vm.Verb != coppice.Idle && !slices.Contains(coppice.Verbs, vm.Verb):
-		return fmt.Errorf("unknown verb %q", vm.Verb)
-	case vm.Size.VCPUs <= 0 || vm.Size.MemoryMiB <= 0 || vm.Size.DiskMiB <= 0:
-		return fmt.Errorf("impossible size %+v", vm.Size)
-	case p.Type != coppice.Sticky && p.Type != coppice.Persistent && p.Type != coppice.Ephemeral:
-		return fmt.Errorf("unknown persistence %q", p.Type)
-	case p.Priority < 0 || p.Priority > 10:
-		return fmt.Errorf("impossible priority %d", p.Priority)
-	case p.DeleteEvent != "" && p.DeleteEvent != coppice.OnStop && p.DeleteEvent != coppice.OnSuspend:
-		return fmt.Errorf("unknown delete event %q", p.DeleteEvent)
-	case vm.IdleTimeout < 0:
-		return fmt.Errorf("negative idle timeout %v", vm.IdleTimeout)
-	}
-	return nil
 }

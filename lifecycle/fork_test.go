@@ -1,0 +1,266 @@
+package lifecycle_test
+
+import (
+	"errors"
+	"fmt"
+	"testing"
+	"time"
+
+	"github.com/coppice-vm/coppice"
+)
+
+func (h *host) fork(id coppice.VMID, spec coppice.ForkSpec) []coppice.VM {
+	h.t.Helper()
+	forks, err := h.Fork(h.t.Context(), alice, id, spec)
+	if err != nil {
+		h.t.Fatal(err)
+	}
+	if len(forks) != spec.Count {
+		h.t.Fatalf("%d forks, want %d", len(forks), spec.Count)
+	}
+	var vms []coppice.VM
+	for _, f := range forks {
+		vms = append(vms, h.must(f.VM, f.Err))
+	}
+	return vms
+}
+
+func TestForkOfARunningVM(t *testing.T) {
+	h := newHost(t)
+	parent := h.create()
+	h.hv.Poke(parent.ID, []byte("warm"))
+	ephemeral, hour := coppice.Persistence{Type: coppice.Ephemeral}, time.Hour
+	children := h.fork(parent.ID, coppice.ForkSpec{Count: 7, Name: "kid", Persistence: &ephemeral, IdleTimeout: &hour})
+
+	seen := map[coppice.InstanceID]bool{parent.Instance: true}
+	for i, child := range children {
+		if child.State != coppice.Running || child.Parent != parent.ID || child.Size != parent.Size ||
+			child.Persistence != ephemeral || child.IdleTimeout != hour || child.Name != fmt.Sprintf("kid-%d", i+1) {
+			t.Errorf("child %d is %+v", i, child)
+		}
+		if seen[child.Instance] {
+			t.Errorf("child %d has the instance of another", i)
+		}
+		seen[child.Instance] = true
+		if got := string(h.hv.Peek(child.ID)); got != "warm" {
+			t.Errorf("child %d remembers %q", i, got)
+		}
+	}
+	if after := h.await(parent.ID, coppice.Running); after.Instance != parent.Instance {
+		t.Errorf("the parent became %+v", after)
+	}
+
+	// The children live on without their parent, and their capture goes with the last of them.
+	h.must(h.Delete(t.Context(), alice, parent.ID))
+	for i, child := range children {
+		if captures, _ := h.pool.Captures(t.Context()); len(captures) != 2 { // the template's and theirs
+			t.Errorf("before child %d went there were captures %v", i, captures)
+		}
+		h.must(h.Delete(t.Context(), alice, child.ID))
+	}
+	if captures, _ := h.pool.Captures(t.Context()); len(captures) != 1 {
+		t.Errorf("after the last child there are captures %v", captures)
+	}
+	h.clean()
+}
+
+func TestForkOfAForkToAnyDepth(t *testing.T) {
+	h := newHost(t)
+	vm := h.create()
+	for depth := range 8 {
+		memory := fmt.Appendf(h.hv.Peek(vm.ID), "%d", depth)
+		h.hv.Poke(vm.ID, memory)
+		child := h.fork(vm.ID, coppice.ForkSpec{Count: 1})[0]
+		if string(h.hv.Peek(child.ID)) != string(memory) {
+			t.Errorf("depth %d remembers %q, want %q", depth, h.hv.Peek(child.ID), memory)
+		}
+		vm = child
+	}
+}
+
+func TestForkOfASuspendedVM(t *testing.T) {
+	h := newHost(t)
+	parent := h.create()
+	h.hv.Poke(parent.ID, []byte("asleep"))
+	h.must(h.Suspend(t.Context(), alice, parent.ID))
+	child := h.fork(parent.ID, coppice.ForkSpec{Count: 1})[0]
+	if got := string(h.hv.Peek(child.ID)); got != "asleep" {
+		t.Errorf("the child remembers %q", got)
+	}
+	h.await(parent.ID, coppice.Suspended)
+	h.must(h.Start(t.Context(), alice, parent.ID, coppice.StartOptions{}))
+	if got := string(h.hv.Peek(parent.ID)); got != "asleep" {
+		t.Errorf("the parent remembers %q", got)
+	}
+}
+
+func TestForkOfAStoppedVM(t *testing.T) {
+	h := newHost(t)
+	parent := h.create()
+	h.must(h.Stop(t.Context(), alice, parent.ID))
+	if err := h.pool.WriteFile(h.pool.VM(parent.ID).Disk, []byte("disk")); err != nil {
+		t.Fatal(err)
+	}
+	booted := h.fork(parent.ID, coppice.ForkSpec{Count: 2})
+	stopped := h.fork(parent.ID, coppice.ForkSpec{Count: 2, LeaveStopped: true})
+	for i := range 2 {
+		if booted[i].State != coppice.Running || stopped[i].State != coppice.Stopped {
+			t.Errorf("children are %s and %s", booted[i].State, stopped[i].State)
+		}
+		for _, id := range []coppice.VMID{booted[i].ID, stopped[i].ID} {
+			if disk, _, err := h.pool.ReadFile(h.pool.VM(id).Disk); string(disk) != "disk" || err != nil {
+				t.Errorf("the disk of a child is %q, %v", disk, err)
+			}
+		}
+	}
+	h.must(h.Start(t.Context(), alice, stopped[0].ID, coppice.StartOptions{}))
+}
+
+// What failed has its error, what worked stays, and nothing is left of what failed.
+func TestForkFailsChildByChild(t *testing.T) {
+	h := newHost(t)
+	parent := h.create()
+	n := 0
+	h.guest.set(func() {
+		h.guest.refuse = func(id coppice.Identity) error {
+			if n++; n%2 == 0 {
+				return errors.New("no")
+			}
+			return nil
+		}
+	})
+	forks, err := h.Fork(t.Context(), alice, parent.ID, coppice.ForkSpec{Count: 4})
+	if err != nil {
+		t.Fatal(err)
+	}
+	alive := []coppice.VMID{parent.ID}
+	for _, f := range forks {
+		if f.Err == nil {
+			alive = append(alive, f.VM.ID)
+		}
+	}
+	if len(alive) != 3 {
+		t.Errorf("of 4 children 2 were to fail: %+v", forks)
+	}
+	h.clean(alive...)
+}
+
+func TestForkRefuses(t *testing.T) {
+	h := newHost(t)
+	parent := h.create()
+	for _, count := range []int{-1, 0, 101} {
+		if _, err := h.Fork(t.Context(), alice, parent.ID, coppice.ForkSpec{Count: count}); code(err) != coppice.CodeInvalidRequest {
+			t.Errorf("count %d: %v", count, err)
+		}
+	}
+	h.hv.End(parent.ID, coppice.Exit{Kind: coppice.ExitCrash})
+	h.await(parent.ID, coppice.Failed)
+	if _, err := h.Fork(t.Context(), alice, parent.ID, coppice.ForkSpec{Count: 1}); code(err) != coppice.CodeVMNotRunning {
+		t.Errorf("fork of a lost VM: %v", err)
+	}
+}
+
+func TestSuspendAndResume(t *testing.T) {
+	h := newHost(t)
+	vm := h.create()
+	for range 3 {
+		h.hv.Poke(vm.ID, append(h.hv.Peek(vm.ID), 'x'))
+		suspended := h.must(h.Suspend(t.Context(), alice, vm.ID))
+		if suspended.State != coppice.Suspended || h.runs(vm.ID) {
+			t.Fatalf("suspended: %+v", suspended)
+		}
+		h.must(h.Suspend(t.Context(), alice, vm.ID)) // again: nothing to do
+		resumed := h.must(h.Start(t.Context(), alice, vm.ID, coppice.StartOptions{}))
+		if resumed.Instance == vm.Instance || resumed.State != coppice.Running {
+			t.Errorf("resumed: %+v", resumed)
+		}
+	}
+	if got := string(h.hv.Peek(vm.ID)); got != "xxx" {
+		t.Errorf("remembers %q", got)
+	}
+	if captures, _ := h.pool.Captures(t.Context()); len(captures) != 2 { // the template's, and what it resumed from
+		t.Errorf("captures %v", captures)
+	}
+	h.must(h.Suspend(t.Context(), alice, vm.ID))
+	h.must(h.Stop(t.Context(), alice, vm.ID)) // gives the memory up
+	h.must(h.Start(t.Context(), alice, vm.ID, coppice.StartOptions{}))
+	if got := string(h.hv.Peek(vm.ID)); got != "" {
+		t.Errorf("after a stop it remembers %q", got)
+	}
+	h.must(h.Delete(t.Context(), alice, vm.ID))
+	h.clean()
+}
+
+// A start that meets a suspend wins or waits, and never errs.
+func TestStartDuringSuspend(t *testing.T) {
+	h := newHost(t)
+	vm := h.create()
+	for range 50 {
+		suspended := make(chan error, 1)
+		go func() {
+			_, err := h.Suspend(t.Context(), alice, vm.ID)
+			suspended <- err
+		}()
+		h.must(h.Start(t.Context(), alice, vm.ID, coppice.StartOptions{}))
+		<-suspended // may be refused, if the start was first
+		h.must(h.Start(t.Context(), alice, vm.ID, coppice.StartOptions{}))
+	}
+}
+
+func TestSnapshots(t *testing.T) {
+	h := newHost(t)
+	vm := h.create()
+	h.hv.Poke(vm.ID, []byte("then"))
+	c, err := h.TakeSnapshot(t.Context(), alice, vm.ID, "before", coppice.Persistence{})
+	if err != nil || c.Name != "before" || c.Source != vm.ID || !c.Live {
+		t.Fatalf("snapshot %+v, %v", c, err)
+	}
+	h.hv.Poke(vm.ID, []byte("now"))
+	h.must(h.Delete(t.Context(), alice, vm.ID)) // a snapshot outlives its VM
+
+	if _, err := h.Snapshot(t.Context(), bob, c.ID); code(err) != coppice.CodeSnapshotNotFound {
+		t.Errorf("bob gets %v", err)
+	}
+	if _, err := h.Create(t.Context(), coppice.NewVM{Account: bob, Snapshot: c.ID}); code(err) != coppice.CodeSnapshotNotFound {
+		t.Errorf("bob creates from it: %v", err)
+	}
+	if _, err := h.Create(t.Context(), coppice.NewVM{Account: alice, Snapshot: c.ID, Size: coppice.Size{VCPUs: 2}}); code(err) != coppice.CodeCreateBadRequest {
+		t.Errorf("a running machine got more CPUs: %v", err)
+	}
+	from := h.must(h.Create(t.Context(), coppice.NewVM{Account: alice, Snapshot: c.ID}))
+	if got := string(h.hv.Peek(from.ID)); got != "then" || from.Snapshot != c.ID {
+		t.Errorf("from the snapshot: %q, %+v", got, from)
+	}
+	if c, err := h.RenameSnapshot(t.Context(), alice, c.ID, "after"); err != nil || c.Name != "after" {
+		t.Errorf("renamed: %+v, %v", c, err)
+	}
+	if err := h.DeleteSnapshot(t.Context(), alice, c.ID); err != nil {
+		t.Error(err)
+	}
+	if _, err := h.Create(t.Context(), coppice.NewVM{Account: alice, Snapshot: c.ID}); code(err) != coppice.CodeSnapshotNotFound {
+		t.Errorf("create from a deleted snapshot: %v", err)
+	}
+	if all, err := h.Snapshots(t.Context(), alice); err != nil || len(all) != 1 || all[0].DeletedAt.IsZero() {
+		t.Errorf("a deleted snapshot that is needed: %+v, %v", all, err)
+	}
+	h.must(h.Delete(t.Context(), alice, from.ID))
+	if all, err := h.Snapshots(t.Context(), alice); err != nil || len(all) != 0 {
+		t.Errorf("a deleted snapshot that nothing needs: %+v, %v", all, err)
+	}
+	h.clean()
+}
+
+// Creating never boots, but for the first of a size.
+func TestTemplates(t *testing.T) {
+	h := newHost(t)
+	sizes := []coppice.Size{{}, {VCPUs: 2}, {MemoryMiB: 2048}, {}, {VCPUs: 2, DiskMiB: 5000}}
+	for _, size := range sizes {
+		vm := h.must(h.Create(t.Context(), coppice.NewVM{Account: alice, Size: size}))
+		if console, _ := h.Console(t.Context(), alice, vm.ID); len(console) != 0 {
+			t.Errorf("a VM of size %+v booted: %s", size, console)
+		}
+	}
+	if captures, _ := h.pool.Captures(t.Context()); len(captures) != 3 {
+		t.Errorf("captures %v, want one for each size of machine", captures)
+	}
+}

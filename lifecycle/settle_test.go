@@ -1,0 +1,186 @@
+package lifecycle_test
+
+import (
+	"errors"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/coppice-vm/coppice"
+)
+
+// A daemon dies at every point of every verb that leaves a row behind, with and
+// without the process there. The next one gets the VM to where it should be, and
+// every VM can be used and deleted afterwards.
+func TestSettleAfterADaemonDied(t *testing.T) {
+	for _, test := range []struct {
+		name    string
+		state   coppice.State // before the crash
+		verb    coppice.Verb  // in flight at it
+		process bool          // there is one
+		reboot  bool          // of the host
+		want    coppice.State
+	}{
+		{"running goes on", coppice.Running, coppice.Idle, true, false, coppice.Running},
+		{"running lost", coppice.Running, coppice.Idle, false, false, coppice.Failed},
+		{"running, host rebooted", coppice.Running, coppice.Idle, false, true, coppice.Stopped},
+		{"stopped stays", coppice.Stopped, coppice.Idle, false, false, coppice.Stopped},
+		{"stopped with a process", coppice.Stopped, coppice.Idle, true, false, coppice.Stopped},
+		{"suspended stays", coppice.Suspended, coppice.Idle, false, false, coppice.Suspended},
+		{"suspended with a process", coppice.Suspended, coppice.Idle, true, false, coppice.Suspended},
+		{"failed stays", coppice.Failed, coppice.Idle, false, false, coppice.Failed},
+		{"create", coppice.Absent, coppice.Restore, true, false, coppice.Absent},
+		{"create, before the process", coppice.Absent, coppice.Restore, false, false, coppice.Absent},
+		{"start", coppice.Stopped, coppice.Start, true, false, coppice.Running},
+		{"start, before the process", coppice.Stopped, coppice.Start, false, false, coppice.Running},
+		{"start, host rebooted", coppice.Stopped, coppice.Start, false, true, coppice.Running},
+		{"resume", coppice.Suspended, coppice.Resume, true, false, coppice.Running},
+		{"resume, before the process", coppice.Suspended, coppice.Resume, false, false, coppice.Running},
+		{"suspend", coppice.Running, coppice.Suspend, true, false, coppice.Running},
+		{"suspend, process lost", coppice.Running, coppice.Suspend, false, false, coppice.Failed},
+		{"capture", coppice.Running, coppice.Cut, true, false, coppice.Running},
+		{"stop", coppice.Running, coppice.Stop, true, false, coppice.Stopped},
+		{"stop, process gone", coppice.Running, coppice.Stop, false, false, coppice.Stopped},
+		{"stop of a suspended VM", coppice.Suspended, coppice.Stop, false, false, coppice.Stopped},
+		{"kill", coppice.Running, coppice.Kill, true, false, coppice.Stopped},
+		{"kill, process gone", coppice.Running, coppice.Kill, false, false, coppice.Stopped},
+		{"kill of a lost VM", coppice.Failed, coppice.Kill, false, false, coppice.Stopped},
+		{"reboot", coppice.Running, coppice.Reboot, true, false, coppice.Running},
+		{"reboot, between two runs", coppice.Running, coppice.Reboot, false, false, coppice.Running},
+		{"delete", coppice.Running, coppice.Delete, true, false, coppice.Absent},
+		{"delete, process gone", coppice.Stopped, coppice.Delete, false, false, coppice.Absent},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				h := newHost(t)
+				vm := h.create()
+				if test.state == coppice.Suspended {
+					h.must(h.Suspend(t.Context(), alice, vm.ID))
+				}
+				h.leave(t.Context())
+
+				h.must(h.store.UpdateVM(t.Context(), vm.ID, func(vm *coppice.VM) error {
+					vm.State, vm.Verb = test.state, test.verb
+					return nil
+				}))
+				if test.process && !h.runs(vm.ID) {
+					files := h.pool.VM(vm.ID)
+					image := &coppice.Image{}
+					if _, err := h.hv.Start(t.Context(), coppice.Machine{VM: vm.ID, Disk: files.Disk, Memory: files.Memory, Boot: image}); err != nil {
+						t.Fatal(err)
+					}
+				}
+				if !test.process {
+					h.hv.Discard(t.Context(), vm.ID)
+				}
+				if test.reboot {
+					h.boot = "boot-2"
+				}
+				h.open()
+				synctest.Wait()
+
+				after, err := h.VM(t.Context(), alice, vm.ID)
+				if err != nil || after.State != test.want || after.Verb != coppice.Idle {
+					t.Fatalf("settled as %+v, %v", after, err)
+				}
+				if h.runs(vm.ID) != (test.want == coppice.Running) {
+					t.Errorf("a process is there: %v", h.runs(vm.ID))
+				}
+				if changed := test.state == coppice.Running && test.verb != coppice.Stop && test.verb != coppice.Kill; changed && test.want != coppice.Running && test.want != coppice.Absent && after.Reason == "" {
+					t.Error("it does not say why")
+				}
+				if test.want != coppice.Absent {
+					started := h.must(h.Start(t.Context(), alice, vm.ID, coppice.StartOptions{}))
+					if _, err := h.Session(t.Context(), alice, started.ID); err != nil {
+						t.Errorf("session: %v", err)
+					}
+				}
+				h.must(h.Delete(t.Context(), alice, vm.ID))
+				h.clean()
+			})
+		})
+	}
+}
+
+// What a VM that runs through a restart of the daemon remembers, it remembers after.
+func TestMemorySurvivesTheDaemon(t *testing.T) {
+	h := newHost(t)
+	vm := h.create()
+	h.hv.Poke(vm.ID, []byte("still here"))
+	h.leave(t.Context())
+	h.open()
+	if _, err := h.Session(t.Context(), alice, vm.ID); err != nil {
+		t.Fatal(err)
+	}
+	if after := h.await(vm.ID, coppice.Running); after.Instance != vm.Instance || string(h.hv.Peek(vm.ID)) != "still here" {
+		t.Errorf("after: %+v, %q", after, h.hv.Peek(vm.ID))
+	}
+	for _, id := range h.guest.fresh[1:] { // the first is the template's
+		if id.Instance != vm.Instance {
+			t.Errorf("the guest was told of %+v", id)
+		}
+	}
+}
+
+// What a guest did while no daemon watched is seen by the next.
+func TestPowerOffWhileNobodyWatched(t *testing.T) {
+	h := newHost(t)
+	vm := h.create()
+	h.leave(t.Context())
+	h.hv.End(vm.ID, coppice.Exit{Kind: coppice.ExitPowerOff})
+	h.open()
+	if after := h.await(vm.ID, coppice.Stopped); after.Reason == "" {
+		t.Error("it does not say why")
+	}
+}
+
+// Closing waits for what is in flight, within reason, and leaves the VMs running.
+func TestClose(t *testing.T) {
+	h := newHost(t)
+	vm := h.create()
+	h.Close(t.Context())
+	if !h.runs(vm.ID) {
+		t.Error("the VM went with the daemon")
+	}
+	if _, err := h.Stop(t.Context(), alice, vm.ID); code(err) != coppice.CodeUnavailable {
+		t.Errorf("stop after close: %v", err)
+	}
+}
+
+// Files and processes that no row accounts for are removed; a capture that a
+// crash left without a purpose too.
+func TestSweep(t *testing.T) {
+	h := newHost(t)
+	vm := h.create()
+	h.leave(t.Context())
+	stray := coppice.NewVMID()
+	files, err := h.pool.CreateVM(t.Context(), stray, "images/image/disk.raw", coppice.Size{VCPUs: 1, MemoryMiB: 512, DiskMiB: 1024})
+	_, startErr := h.hv.Start(t.Context(), coppice.Machine{VM: stray, Disk: files.Disk, Memory: files.Memory, Boot: &coppice.Image{}})
+	c := coppice.Capture{ID: coppice.NewCaptureID(), Account: alice, Image: "image", Size: vm.Size, CreatedAt: time.Now()}
+	_, beginErr := h.pool.BeginCapture(t.Context(), c.ID)
+	_, commitErr := h.pool.CommitCapture(t.Context(), c.ID)
+	if err := errors.Join(err, startErr, beginErr, commitErr, h.store.InsertCapture(t.Context(), c)); err != nil {
+		t.Fatal(err)
+	}
+	h.open()
+	h.awaitClean(vm.ID)
+	if _, err := h.store.Capture(t.Context(), c.ID); !errors.Is(err, coppice.ErrNoCapture) {
+		t.Errorf("the capture that nothing needs: %v", err)
+	}
+	if h.runs(stray) || !h.runs(vm.ID) {
+		t.Error("the wrong process was ended")
+	}
+}
+
+// awaitClean waits until the pool holds the files of the VM and of no other.
+func (h *host) awaitClean(id coppice.VMID) {
+	h.t.Helper()
+	for end := time.Now().Add(10 * time.Second); time.Now().Before(end); time.Sleep(time.Millisecond) {
+		files, _ := h.pool.VMs(h.t.Context())
+		captures, _ := h.pool.Captures(h.t.Context())
+		if len(files) == 1 && files[0] == id && len(captures) == 1 {
+			return
+		}
+	}
+	h.t.Fatal("the pool was not swept")
+}
