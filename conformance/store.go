@@ -13,8 +13,14 @@ import (
 	"github.com/coppice-vm/coppice"
 )
 
+// Records are the ports that refer to each other's rows.
+type Records interface {
+	coppice.Store
+	coppice.Captures
+}
+
 // TestStore examines a store. open returns a new, empty one, and cleans up by t.
-func TestStore(t *testing.T, open func(t *testing.T) coppice.Store) {
+func TestStore(t *testing.T, open func(t *testing.T) Records) {
 	tests := []struct {
 		name string
 		test func(*testing.T, coppice.Store)
@@ -33,7 +39,11 @@ func TestStore(t *testing.T, open func(t *testing.T) coppice.Store) {
 		{"does nothing once ctx has ended", storeCanceled},
 	}
 	for _, test := range tests {
-		t.Run(test.name, func(t *testing.T) { test.test(t, open(t)) })
+		t.Run(test.name, func(t *testing.T) {
+			s := open(t)
+			must(t, s.InsertCapture(t.Context(), aCapture("base"))) // for aVM
+			test.test(t, s)
+		})
 	}
 }
 

@@ -9,7 +9,11 @@ import (
 )
 
 func TestStore(t *testing.T) {
-	conformance.TestStore(t, func(*testing.T) coppice.Store { return mem.NewStore() })
+	conformance.TestStore(t, func(*testing.T) conformance.Records { return mem.NewStore() })
+}
+
+func TestCaptures(t *testing.T) {
+	conformance.TestCaptures(t, func(*testing.T) conformance.Records { return mem.NewStore() })
 }
 
 func TestAccounts(t *testing.T) {

@@ -14,7 +14,7 @@ func (db *DB) InsertAccount(ctx context.Context, a coppice.Account) error {
 	_, err := db.write.ExecContext(ctx, "INSERT INTO accounts (id, name, created_at) VALUES (?, ?, ?)",
 		a.ID, a.Name, instant(a.CreatedAt))
 	if err != nil {
-		return fmt.Errorf("insert account %q: %w", a.ID, known(err))
+		return fmt.Errorf("insert account %q: %w", a.ID, known(err, nil))
 	}
 	return nil
 }
@@ -24,7 +24,7 @@ func (db *DB) InsertKey(ctx context.Context, k coppice.APIKey) error {
 	_, err := db.write.ExecContext(ctx, "INSERT INTO api_keys (hash, account, name, created_at) VALUES (?, ?, ?, ?)",
 		k.Hash[:], k.Account, k.Name, instant(k.CreatedAt))
 	if err != nil {
-		return fmt.Errorf("insert key %q of account %q: %w", k.Name, k.Account, known(err))
+		return fmt.Errorf("insert key %q of account %q: %w", k.Name, k.Account, known(err, coppice.ErrNoAccount))
 	}
 	return nil
 }

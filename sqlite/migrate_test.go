@@ -71,6 +71,15 @@ func wantTestdata(t *testing.T, db *DB) {
 	if got, err := db.VM(t.Context(), want.ID); err != nil || got != want {
 		t.Errorf("VM %+v, %v\nwant %+v", got, err, want)
 	}
+	capture := coppice.Capture{
+		ID: want.Base, Account: want.Account, Name: "old picture", Source: "ssssssssssssssssssss",
+		Instance: "jjjjjjjjjjjjjjjjjjjj", Image: "debian", Size: coppice.Size{VCPUs: 1, MemoryMiB: 512, DiskMiB: 8192},
+		Live: true, Keep: true, Persistence: coppice.Persistence{Type: coppice.Sticky, Priority: 5},
+		CreatedAt: created, DeletedAt: created.Add(time.Hour),
+	}
+	if got, err := db.Capture(t.Context(), capture.ID); err != nil || got != capture {
+		t.Errorf("capture %+v, %v\nwant %+v", got, err, capture)
+	}
 	hash := coppice.KeyHash([]byte(strings.Repeat("\x5a", 32)))
 	key, err := db.KeyByHash(t.Context(), hash)
 	if want := (coppice.APIKey{Hash: hash, Account: want.Account, Name: "key", CreatedAt: created}); err != nil || key != want {
@@ -90,10 +99,10 @@ func TestLiveListUsesIndex(t *testing.T) {
 		{Account: "alice"}: true,
 		{Deleted: true}:    false, // the index knows no tombstones
 	} {
-		query, args := vmQuery(filter)
+		clauses, args := vmClauses(filter)
 		var id, parent, unused int
 		var plan string
-		if err := db.read.QueryRow("EXPLAIN QUERY PLAN "+query, args...).Scan(&id, &parent, &unused, &plan); err != nil {
+		if err := db.read.QueryRow("EXPLAIN QUERY PLAN "+vms.selection(clauses), args...).Scan(&id, &parent, &unused, &plan); err != nil {
 			t.Fatal(err)
 		}
 		if strings.Contains(plan, "USING INDEX vms_live") != want {

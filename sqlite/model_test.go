@@ -38,6 +38,12 @@ func TestAgreesWithTwin(t *testing.T) {
 		}
 		defer real.Close()
 		twin := mem.NewStore()
+		for _, s := range []coppice.Captures{real, twin} {
+			base := coppice.Capture{ID: "x", Account: "alice", CreatedAt: epoch, Size: vm("", "").Size}
+			if err := s.InsertCapture(t.Context(), base); err != nil {
+				t.Fatal(err)
+			}
+		}
 
 		ids := rapid.SampledFrom([]coppice.VMID{"a", "b", "c", ""})
 		accounts := rapid.SampledFrom([]coppice.AccountID{"alice", "bob", ""})
@@ -136,7 +142,7 @@ func drawTime(t *rapid.T, what string) time.Time {
 
 func agree(t *rapid.T, what any, got any, gotErr error, want any, wantErr error) {
 	t.Helper()
-	for _, kind := range []error{nil, coppice.ErrExists, coppice.ErrNoVM, errRefused} {
+	for _, kind := range []error{nil, coppice.ErrExists, coppice.ErrNoVM, coppice.ErrNoCapture, errRefused} {
 		if errors.Is(gotErr, kind) != errors.Is(wantErr, kind) {
 			t.Fatalf("%v: the store says %v, its twin %v", what, gotErr, wantErr)
 		}

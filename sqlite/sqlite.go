@@ -1,5 +1,5 @@
-// Package sqlite remembers VMs and accounts in one SQLite file: one writer,
-// any number of readers, embedded migrations.
+// Package sqlite remembers VMs, captures and accounts in one SQLite file: one
+// writer, any number of readers, embedded migrations.
 //
 // What a method has acknowledged is on the disk: every commit is synced. Times
 // are kept as instants to the nanosecond, between the years 1678 and 2262, and
@@ -19,8 +19,8 @@ import (
 	_ "modernc.org/sqlite" // the driver "sqlite"
 )
 
-// A DB is a [coppice.Store] and a [coppice.Accounts] in one file. Its methods
-// may be called concurrently.
+// A DB is a [coppice.Store], a [coppice.Captures] and a [coppice.Accounts] in
+// one file. Its methods may be called concurrently.
 type DB struct {
 	write *sql.DB // one connection, so that writers queue here and not on SQLite's lock
 	read  *sql.DB

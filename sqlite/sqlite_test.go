@@ -24,7 +24,11 @@ func TestMain(m *testing.M) {
 }
 
 func TestStore(t *testing.T) {
-	conformance.TestStore(t, func(t *testing.T) coppice.Store { return open(t, tempFile(t)) })
+	conformance.TestStore(t, func(t *testing.T) conformance.Records { return open(t, tempFile(t)) })
+}
+
+func TestCaptures(t *testing.T) {
+	conformance.TestCaptures(t, func(t *testing.T) conformance.Records { return open(t, tempFile(t)) })
 }
 
 func TestAccounts(t *testing.T) {

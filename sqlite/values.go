@@ -40,8 +40,33 @@ func (i *instant) Scan(value any) error {
 	return nil
 }
 
-// known returns err with the port's word for a constraint it tells of, if there is one.
-func known(err error) error {
+// A reference is the id of a row of another table, NULL for none.
+type reference string
+
+// Value implements [driver.Valuer].
+func (r reference) Value() (driver.Value, error) {
+	if r == "" {
+		return nil, nil
+	}
+	return string(r), nil
+}
+
+// Scan implements [database/sql.Scanner].
+func (r *reference) Scan(value any) error {
+	switch v := value.(type) {
+	case nil:
+		*r = ""
+	case string:
+		*r = reference(v)
+	default:
+		return fmt.Errorf("reference is a %T", value)
+	}
+	return nil
+}
+
+// known returns err with the port's word for a constraint it tells of, if
+// there is one: orphan if a row refers to one that is not there.
+func known(err, orphan error) error {
 	e, ok := errors.AsType[*sqlite.Error](err)
 	if !ok {
 		return err
@@ -50,7 +75,7 @@ func known(err error) error {
 	case sqlite3.SQLITE_CONSTRAINT_PRIMARYKEY:
 		return fmt.Errorf("%w (%w)", coppice.ErrExists, err)
 	case sqlite3.SQLITE_CONSTRAINT_FOREIGNKEY:
-		return fmt.Errorf("%w (%w)", coppice.ErrNoAccount, err) // the only reference there is
+		return fmt.Errorf("%w (%w)", orphan, err)
 	}
 	return err
 }

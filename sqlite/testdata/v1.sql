@@ -1,3 +1,6 @@
+INSERT INTO captures VALUES ('sc-bbbbbbbbbbbbbbbbbbbb', 'aaaaaaaa-0000-0000-0000-000000000000', 1795435200123456789,
+  'old picture', 'ssssssssssssssssssss', 'jjjjjjjjjjjjjjjjjjjj', 'debian', 1, 512, 8192, 1, 1, 'sticky', 5, '',
+  1795438800123456789);
 INSERT INTO vms VALUES ('vvvvvvvvvvvvvvvvvvvv', 'aaaaaaaa-0000-0000-0000-000000000000', 1795435200123456789,
   'old friend', 'running', 'stop', 1795438800123456789, 'because', 2, 1024, 16384, 'ephemeral', 3, 'OnStop', 300000000000,
   'debian', 'sc-bbbbbbbbbbbbbbbbbbbb', 'sc-ssssssssssssssssssss', 'pppppppppppppppppppp', 'iiiiiiiiiiiiiiiiiiii', 'boot',
