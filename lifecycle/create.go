@@ -52,6 +52,10 @@ func (m *Manager) Create(ctx context.Context, spec coppice.NewVM) (coppice.VM, e
 		return vm, err
 	}
 	vm.Base = c.ID
+	if s, ok := m.takeSpare(&vm, c); ok {
+		vm.ID = s.id
+		return m.insert(ctx, vm, step, m.adopt(s))
+	}
 	return m.insert(ctx, vm, step, m.thaw)
 }
 

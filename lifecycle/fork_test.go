@@ -3,7 +3,9 @@ package lifecycle_test
 import (
 	"errors"
 	"fmt"
+	"slices"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/coppice-vm/coppice"
@@ -263,4 +265,45 @@ func TestTemplates(t *testing.T) {
 	if captures, _ := h.pool.Captures(t.Context()); len(captures) != 3 {
 		t.Errorf("captures %v, want one for each size of machine", captures)
 	}
+}
+
+// A create takes a VM that was restored ahead, and none is left behind.
+func TestSpares(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		h := newHost(t)
+		h.leave(t.Context())
+		h.spares = 2
+		h.open()
+		synctest.Wait()
+		ahead, _ := h.hv.Runs(t.Context())
+		if len(ahead) != 2 {
+			t.Fatalf("%d VMs were restored ahead", len(ahead))
+		}
+		if vms, err := h.store.VMs(t.Context(), coppice.VMFilter{}); err != nil || len(vms) != 0 {
+			t.Errorf("somebody owns %v, %v", vms, err)
+		}
+		a, b, c := h.create(), h.create(), h.create()
+		if !slices.Contains(ahead, a.ID) || !slices.Contains(ahead, b.ID) || slices.Contains(ahead, c.ID) {
+			t.Errorf("%s, %s and %s were made, %v restored ahead", a.ID, b.ID, c.ID, ahead)
+		}
+		for _, vm := range []coppice.VM{a, b} {
+			if last := h.guest.identityOf(vm.ID); last.Instance != vm.Instance || !last.Fresh {
+				t.Errorf("the guest takes itself for %+v, it is %+v", last, vm)
+			}
+		}
+		time.Sleep(time.Minute)
+		if now, _ := h.hv.Runs(t.Context()); len(now) != 5 {
+			t.Errorf("a while later there are %d processes", len(now))
+		}
+		// One that is of no use is replaced without anybody noticing.
+		h.guest.set(func() {
+			h.guest.refuse = func(coppice.Identity) error {
+				h.guest.refuse = nil
+				return errors.New("no")
+			}
+		})
+		d := h.create()
+		h.Close(t.Context())
+		h.clean(a.ID, b.ID, c.ID, d.ID)
+	})
 }

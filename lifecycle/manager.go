@@ -30,6 +30,9 @@ type Config struct {
 	Image coppice.ImageID
 	// Size of a new VM where it says nothing.
 	Size coppice.Size
+	// Spares is how many VMs of that size are restored ahead, so that a create
+	// finds one.
+	Spares int
 	// HostBoot identifies this boot of the host.
 	HostBoot string
 }
@@ -56,10 +59,12 @@ type Manager struct {
 	work  sync.WaitGroup
 
 	templating chan struct{} // holds a token while templates are being looked at
+	spareTaken chan struct{} // holds a token when a spare has been taken
 
-	mu   sync.Mutex
-	vms  map[coppice.VMID]*entry
-	held map[coppice.CaptureID]bool // captures in the making, or just made
+	mu     sync.Mutex
+	vms    map[coppice.VMID]*entry
+	held   map[coppice.CaptureID]bool // captures in the making, or just made
+	spares []spare
 }
 
 // An entry is what the manager holds in memory about a VM. Its fields are
@@ -75,7 +80,13 @@ type entry struct {
 // earlier daemon left is settled in the background, and a request for a VM
 // waits until that VM is. The caller closes it.
 func Open(ctx context.Context, config Config) (*Manager, error) {
-	m := &Manager{Config: config, vms: map[coppice.VMID]*entry{}, held: map[coppice.CaptureID]bool{}, templating: make(chan struct{}, 1)}
+	m := &Manager{
+		Config:     config,
+		templating: make(chan struct{}, 1),
+		spareTaken: make(chan struct{}, 1),
+		vms:        map[coppice.VMID]*entry{},
+		held:       map[coppice.CaptureID]bool{},
+	}
 	m.base, m.leave = context.WithCancel(context.WithoutCancel(ctx))
 	vms, err := m.Store.VMs(ctx, coppice.VMFilter{})
 	if err != nil {
@@ -91,6 +102,9 @@ func Open(ctx context.Context, config Config) (*Manager, error) {
 			m.Log.Error("cannot remove everything an earlier daemon left", "error", err)
 		}
 	})
+	if m.Spares > 0 {
+		m.work.Go(m.keepSpares)
+	}
 	return m, nil
 }
 
@@ -108,6 +122,7 @@ func (m *Manager) Close(ctx context.Context) {
 	}
 	m.leave()
 	m.work.Wait()
+	m.dropSpares(context.WithoutCancel(ctx))
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	for _, e := range m.vms {

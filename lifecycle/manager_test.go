@@ -25,12 +25,13 @@ const (
 
 // A host is a host in memory, whose daemon can be replaced.
 type host struct {
-	t     *testing.T
-	store *mem.Store
-	pool  *mem.Pool
-	hv    *mem.Hypervisor
-	guest *guest
-	boot  string
+	t      *testing.T
+	store  *mem.Store
+	pool   *mem.Pool
+	hv     *mem.Hypervisor
+	guest  *guest
+	boot   string
+	spares int
 	*lifecycle.Manager
 }
 
@@ -49,7 +50,7 @@ func (h *host) open() {
 	m, err := lifecycle.Open(h.t.Context(), lifecycle.Config{
 		Store: h.store, Captures: h.store, Hypervisor: h.hv, Pool: h.pool, Guest: h.guest,
 		Log:   slog.New(slog.NewTextHandler(h.t.Output(), nil)),
-		Image: "image", Size: coppice.Size{VCPUs: 1, MemoryMiB: 1024, DiskMiB: 1024}, HostBoot: h.boot,
+		Image: "image", Size: coppice.Size{VCPUs: 1, MemoryMiB: 1024, DiskMiB: 1024}, HostBoot: h.boot, Spares: h.spares,
 	})
 	if err != nil {
 		h.t.Fatal(err)
@@ -143,6 +144,18 @@ func (g *guest) set(change func()) {
 	g.mu.Lock()
 	defer g.mu.Unlock()
 	change()
+}
+
+// identityOf returns the last identity that a VM was given.
+func (g *guest) identityOf(id coppice.VMID) (last coppice.Identity) {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	for _, given := range g.fresh {
+		if given.VM == id {
+			last = given
+		}
+	}
+	return last
 }
 
 func (g *guest) Connect(ctx context.Context, dial func(context.Context) (net.Conn, error), id coppice.Identity) (coppice.Session, error) {

@@ -31,7 +31,7 @@ func (m *Manager) settle(ctx context.Context, vm coppice.VM) (coppice.VM, error)
 		m.Log.Info("settling", "vm", vm.ID, "state", vm.State, "verb", vm.Verb, "seen", seen, "to", state, "action", action)
 	}
 	if run != nil && (action == Adopt || action == Redo) {
-		m.board(vm.ID, run, nil)
+		m.takeUp(vm.ID, run, nil)
 	}
 	if action == Redo {
 		step, _ := Plan(state, vm.Verb)

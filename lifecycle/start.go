@@ -98,9 +98,7 @@ func (m *Manager) run(ctx context.Context, vm *coppice.VM, machine coppice.Machi
 	if err != nil {
 		return startError(err)
 	}
-	vm.StartedAt = time.Now().UTC()
-	vm.HostBoot = m.HostBoot
-	m.board(vm.ID, run, session)
+	m.board(vm, run, session)
 	undo.Keep()
 	return nil
 }
@@ -145,8 +143,15 @@ func hostname(vm *coppice.VM) string {
 	return vm.Name
 }
 
-// board takes up a run, and its session if there is one yet, and watches it.
-func (m *Manager) board(id coppice.VMID, run coppice.Run, opened coppice.Session) {
+// board makes a run that has begun the VM's.
+func (m *Manager) board(vm *coppice.VM, run coppice.Run, opened coppice.Session) {
+	vm.StartedAt = time.Now().UTC()
+	vm.HostBoot = m.HostBoot
+	m.takeUp(vm.ID, run, opened)
+}
+
+// takeUp takes up a run, and its session if there is one yet, and watches it.
+func (m *Manager) takeUp(id coppice.VMID, run coppice.Run, opened coppice.Session) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	e := m.entry(id)

@@ -42,19 +42,18 @@ func (m *Manager) thaw(ctx context.Context, vm *coppice.VM) error {
 	if _, err := m.Pool.CreateVM(ctx, vm.ID, m.Pool.Capture(vm.Base).Disk, vm.Size); err != nil {
 		return err
 	}
-	return m.runCapture(ctx, vm)
+	return m.run(ctx, vm, m.machineOf(vm))
 }
 
-// runCapture begins a run from the memory and devices of the capture vm.Base,
-// which the VM's disk fits.
-func (m *Manager) runCapture(ctx context.Context, vm *coppice.VM) error {
+// machineOf returns the machine that goes on from the capture vm.Base.
+func (m *Manager) machineOf(vm *coppice.VM) coppice.Machine {
 	capture := m.Pool.Capture(vm.Base)
-	return m.run(ctx, vm, coppice.Machine{
+	return coppice.Machine{
 		VM:       vm.ID,
 		Instance: vm.Instance,
 		Size:     vm.Size,
 		Disk:     m.Pool.VM(vm.ID).Disk,
 		Memory:   capture.Memory,
 		State:    capture.State,
-	})
+	}
 }
