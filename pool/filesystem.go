@@ -111,7 +111,7 @@ func makeImage(ctx context.Context, dir string, maxBytes int64, log *slog.Logger
 		return err
 	}
 	// Sectors of 4096 bytes, so that direct I/O works whatever disk is below.
-	if err := run(ctx, "mkfs.xfs", "-q", "-f", "-m", "reflink=1", "-s", "size=4096", tmp); err != nil {
+	if err := run(ctx, "mkfs.xfs", "-q", "-m", "reflink=1", "-s", "size=4096", tmp); err != nil {
 		return err
 	}
 	if err := syncFile(tmp); err != nil {

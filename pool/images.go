@@ -10,8 +10,6 @@ import (
 	"path/filepath"
 	"strings"
 
-	"golang.org/x/sys/unix"
-
 	"github.com/coppice-vm/coppice"
 )
 
@@ -40,10 +38,11 @@ func (p *Pool) InstallImage(ctx context.Context, id coppice.ImageID, fill func(d
 		return writeImage(dir, image)
 	})
 	// Another call may have been faster; then its image is as good.
-	if err != nil && !errors.Is(err, unix.ENOTEMPTY) && !errors.Is(err, os.ErrExist) {
+	image, readErr := p.Image(ctx, id)
+	if err != nil && readErr != nil {
 		return coppice.Image{}, failure(fmt.Sprintf("install image %q", id), err)
 	}
-	return p.Image(ctx, id)
+	return image, readErr
 }
 
 func writeImage(dir string, image coppice.Image) error {
