@@ -338,6 +338,7 @@ func startFails(t *testing.T, e *hypervisorExam) {
 		spoil(&bad)
 		if _, err := e.h.Start(e.ctx(), bad); err == nil {
 			t.Errorf("%+v starts", bad)
+			must(t, e.h.Discard(e.ctx(), bad.VM))
 		}
 		e.gone(good.VM)
 	}

@@ -71,7 +71,7 @@ func arguments(m coppice.Machine, accel Accel, console string) []string {
 		"-device", "virtio-rng-device",
 		"-device", "virtio-serial-device",
 		"-chardev", fmt.Sprintf("socket,id=agent,fd=%d,server=on,wait=off", agentFD),
-		"-device", "virtserialport,chardev=agent,name="+agentPort,
+		"-device", "virtserialport,id=agent-port,chardev=agent,name="+agentPort, // with an id it has events
 		"-chardev", "file,id=console,append=on,path="+strings.ReplaceAll(console, ",", ",,"),
 		"-serial", "chardev:console",
 		"-chardev", fmt.Sprintf("socket,id=qmp,fd=%d,server=on,wait=off", qmpFD),

@@ -1,18 +1,18 @@
 package qemu_test
 
 import (
-	"context"
 	"log/slog"
 	"os"
 	"os/exec"
 	"path/filepath"
+	"strconv"
+	"strings"
 	"testing"
-	"time"
 
 	"go.uber.org/goleak"
 
 	"github.com/coppice-vm/coppice"
-	"github.com/coppice-vm/coppice/internal/examguest"
+	"github.com/coppice-vm/coppice/internal/reflink"
 	"github.com/coppice-vm/coppice/internal/reflink/reflinktest"
 	"github.com/coppice-vm/coppice/qemu"
 )
@@ -101,74 +101,43 @@ func testImage(t *testing.T, dir string) coppice.Image {
 	}
 }
 
-// ask sends one request to a guest that was just connected to.
-func ask(ctx context.Context, t *testing.T, r coppice.Run, verb, arg string) string {
-	t.Helper()
-	conn, err := r.DialAgent(ctx)
-	if err != nil {
-		t.Fatal(err)
+// restore returns a new VM that continues a capture of m.
+func (h *host) restore(m coppice.Machine, c coppice.CaptureFiles) coppice.Machine {
+	h.t.Helper()
+	child := m
+	child.VM, child.Instance = coppice.NewVMID(), coppice.NewInstanceID()
+	child.Boot, child.State, child.Memory = nil, c.State, c.Memory
+	child.Disk = filepath.Join(h.dir, string(child.VM)+".disk")
+	if err := reflink.Clone(child.Disk, c.Disk); err != nil {
+		h.t.Fatal(err)
 	}
-	defer conn.Close()
-	result, err := examguest.Ask(ctx, conn, verb, arg)
-	if err != nil {
-		t.Fatalf("%s: %v", verb, err)
-	}
-	return result
+	return child
 }
 
-func TestBoot(t *testing.T) {
-	h := newHost(t)
-	hv := h.open()
-	ctx, cancel := context.WithTimeout(t.Context(), 60*time.Second)
-	defer cancel()
-	m := h.boot()
-	r, err := hv.Start(ctx, m)
+// newCapture returns names for the files of a capture.
+func (h *host) newCapture() coppice.CaptureFiles {
+	prefix := filepath.Join(h.dir, string(coppice.NewCaptureID()))
+	return coppice.CaptureFiles{Memory: prefix + ".memory", State: prefix + ".state", Disk: prefix + ".disk"}
+}
+
+// pid returns the process of a VM.
+func (h *host) pid(id coppice.VMID) int {
+	h.t.Helper()
+	names, err := filepath.Glob("/proc/[0-9]*/cmdline")
 	if err != nil {
-		t.Fatal(err)
+		h.t.Fatal(err)
 	}
-	defer r.Kill(context.Background())
-	t0 := time.Now()
-	ask(ctx, t, r, "keep", "hello")
-	t.Log("guest", time.Since(t0))
-	t.Log(ask(ctx, t, r, "kept", ""))
-	ask(ctx, t, r, "write", "content")
-	dst := coppice.CaptureFiles{Memory: filepath.Join(h.dir, "c.mem"), State: filepath.Join(h.dir, "c.state"), Disk: filepath.Join(h.dir, "c.disk")}
-	for i := range 3 {
-		stats, err := r.Capture(ctx, dst, coppice.LeaveRunning)
-		if err != nil {
-			t.Fatal(err)
-		}
-		t.Logf("%+v", stats)
-		if i < 2 {
-			os.Remove(dst.Memory)
-			os.Remove(dst.Disk)
-			os.Remove(dst.State)
+	for _, name := range names {
+		cmdline, _ := os.ReadFile(name)
+		first, _, _ := strings.Cut(string(cmdline), "\x00")
+		if strings.HasPrefix(first, "coppice-vm:"+h.dir) && strings.HasSuffix(first, "/"+string(id)) {
+			pid, err := strconv.Atoi(filepath.Base(filepath.Dir(name)))
+			if err != nil {
+				h.t.Fatal(err)
+			}
+			return pid
 		}
 	}
-	ask(ctx, t, r, "keep", "parent")
-	m2 := m
-	m2.VM, m2.Instance, m2.Boot, m2.State, m2.Disk, m2.Memory = coppice.NewVMID(), coppice.NewInstanceID(), nil, dst.State, dst.Disk, dst.Memory
-	t0 = time.Now()
-	r2, err := hv.Start(ctx, m2)
-	t.Log("restore", time.Since(t0))
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer r2.Kill(context.Background())
-	t.Log("child", ask(ctx, t, r2, "kept", ""), ask(ctx, t, r2, "read", ""), "parent", ask(ctx, t, r, "kept", ""))
-	for i, verb := range []string{"poweroff"} {
-		_ = i
-		conn, _ := r.DialAgent(ctx)
-		examguest.Ask(ctx, conn, verb, "")
-		conn.Close()
-		t.Log(r.Wait(ctx))
-		conn, _ = r2.DialAgent(ctx)
-		examguest.Ask(ctx, conn, "panic", "")
-		conn.Close()
-		t.Log(r2.Wait(ctx))
-	}
-	b, _ := hv.Console(ctx, m.VM)
-	t.Logf("%s", b)
-	b, _ = hv.Console(ctx, m2.VM)
-	t.Logf("%s", b)
+	h.t.Fatalf("VM %s has no process", id)
+	return 0
 }

@@ -16,6 +16,7 @@
 package qemu
 
 import (
+	"cmp"
 	"errors"
 	"log/slog"
 	"path/filepath"
@@ -36,6 +37,8 @@ const (
 // commandTimeout is how long QEMU may take to answer a command. The slowest,
 // saving the devices and stopping a guest that writes, take a fraction of a second.
 const commandTimeout = 20 * time.Second
+
+const defaultBinary = "qemu-system-x86_64"
 
 // Config says how VMs are run.
 type Config struct {
@@ -61,20 +64,13 @@ type Hypervisor struct {
 
 // New returns a hypervisor. It neither starts nor looks for anything yet.
 func New(cfg Config) *Hypervisor {
-	h := &Hypervisor{
-		binary: cfg.Binary,
+	return &Hypervisor{
+		binary: cmp.Or(cfg.Binary, defaultBinary),
 		runDir: filepath.Clean(cfg.RunDir),
-		accel:  cfg.Accel,
+		accel:  cmp.Or(cfg.Accel, TCG),
 		log:    cfg.Log,
 		runs:   map[coppice.VMID]*run{},
 	}
-	if h.binary == "" {
-		h.binary = "qemu-system-x86_64"
-	}
-	if h.accel == "" {
-		h.accel = TCG
-	}
-	return h
 }
 
 // Close lets go of every run: the VMs go on, and another hypervisor of the same

@@ -30,6 +30,7 @@ type run struct {
 	// room for the one that counts.
 	resumed chan struct{} // the guest executes
 	stopped chan struct{} // the guest does not execute any more
+	opened  chan struct{} // something in the guest has opened the agent's port
 
 	guest  sync.Mutex // held while the guest is being paused or let go on
 	paused bool       // Capture left it so; guarded by guest
@@ -58,6 +59,7 @@ func (h *Hypervisor) connect(ctx context.Context, m coppice.Machine, dir runDir,
 		log:        h.log.With("vm", m.VM, "instance", m.Instance),
 		resumed:    make(chan struct{}, 1),
 		stopped:    make(chan struct{}, 1),
+		opened:     make(chan struct{}, 1),
 		ended:      make(chan struct{}),
 		left:       make(chan struct{}),
 		watched:    make(chan struct{}),
@@ -98,6 +100,14 @@ func (r *run) event(e qmp.Event) {
 	switch e.Name {
 	case "RESUME":
 		notify(r.resumed)
+	case "STOP":
+		notify(r.stopped)
+	case "VSERPORT_CHANGE": // there is one port
+		var data struct{ Open bool }
+		json.Unmarshal(e.Data, &data)
+		if data.Open {
+			notify(r.opened)
+		}
 	case "SHUTDOWN":
 		var data struct {
 			Guest  bool
@@ -107,8 +117,6 @@ func (r *run) event(e qmp.Event) {
 		if data.Guest { // else the process ends, which says more
 			r.end(r.guestExit(data.Reason))
 		}
-	case "STOP":
-		notify(r.stopped)
 	}
 }
 
@@ -136,10 +144,10 @@ func (r *run) watch() {
 			return
 		case <-lost:
 			lost = nil
-			r.log.Info("the connection to QEMU ended", "why", r.qmp.Err())
+			r.log.Debug("the connection to QEMU ended", "why", r.qmp.Err())
 		case <-r.stopped:
 			stalled, err := r.inspect(context.Background())
-			if err != nil {
+			if err != nil && r.alive() == nil && r.qmp.Err() == nil {
 				r.log.Warn("ask why the guest stopped", "err", err)
 			}
 			if stalled {
@@ -162,7 +170,7 @@ func (r *run) watch() {
 func (r *run) inspect(ctx context.Context) (stalled bool, err error) {
 	r.guest.Lock()
 	defer r.guest.Unlock()
-	if r.paused {
+	if r.paused || r.alive() != nil {
 		return false, nil
 	}
 	var state struct{ Status string }

@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/coppice-vm/coppice"
+	"github.com/coppice-vm/coppice/qemu/qmp"
 )
 
 // Start implements [coppice.Hypervisor].
@@ -41,6 +42,9 @@ func (h *Hypervisor) start(ctx context.Context, m coppice.Machine, dir runDir) (
 	} else if len(pids) > 0 {
 		return nil, fmt.Errorf("process %d of the VM %w", pids[0], coppice.ErrExists)
 	}
+	if err := checkMemory(m); err != nil {
+		return nil, err
+	}
 	proc, err := h.launch(m, dir)
 	if err != nil {
 		return nil, errors.Join(err, dir.clear())
@@ -63,6 +67,19 @@ func (h *Hypervisor) survivors(dir runDir) ([]int, error) {
 	}
 	found, err := findProcesses(h.runDir)
 	return found[dir.name()], err
+}
+
+// checkMemory reports whether the memory file is one: QEMU would make a
+// missing one, and lengthen an empty one.
+func checkMemory(m coppice.Machine) error {
+	info, err := os.Stat(m.Memory)
+	if err != nil {
+		return err
+	}
+	if want := m.Size.MemoryMiB << 20; info.Size() != want {
+		return fmt.Errorf("the memory file %s has %d bytes, the VM's memory has %d", m.Memory, info.Size(), want)
+	}
+	return nil
 }
 
 // launch starts the process, paused.
@@ -123,14 +140,26 @@ func listen(path string) (*os.File, error) {
 // explain ends the process of a run that failed because of err, and returns
 // err with what QEMU had to say.
 func explain(ctx context.Context, err error, dir runDir, proc *process) error {
+	var refused *qmp.Error
+	lost := ctx.Err() == nil && !errors.As(err, &refused)
 	// The caller's time may be over, but a killed process is gone in a moment.
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), commandTimeout)
 	defer cancel()
+	if lost {
+		// QEMU is on its way out by itself: how is worth knowing.
+		select {
+		case <-proc.gone:
+			err = fmt.Errorf("QEMU %s", proc.ending())
+		case <-time.After(time.Second):
+		}
+	}
 	if kill := proc.kill(ctx); kill != nil {
 		return errors.Join(err, kill)
 	}
+	proc.ending()
+	proc.release()
 	if said := dir.complaint(); said != "" {
-		return fmt.Errorf("QEMU %s: %s: %w", proc.ending(), said, err)
+		return fmt.Errorf("%w: %s", err, said)
 	}
-	return fmt.Errorf("QEMU %s: %w", proc.ending(), err)
+	return err
 }
