@@ -16,7 +16,7 @@ import (
 	"path/filepath"
 	"runtime"
 
-	_ "modernc.org/sqlite" // the driver "sqlite"
+	"modernc.org/sqlite"
 )
 
 // A DB is a [coppice.Store], a [coppice.Captures] and a [coppice.Accounts] in
@@ -56,7 +56,7 @@ func open(ctx context.Context, path string) (*DB, error) {
 	if err != nil {
 		return nil, err
 	}
-	if err := prepare(ctx, write); err != nil {
+	if err := prepare(ctx, write, path); err != nil {
 		return nil, errors.Join(err, write.Close())
 	}
 	read, err := connect(path, max(4, runtime.NumCPU()), url.Values{"_query_only": {"1"}})
@@ -72,10 +72,11 @@ func connect(path string, n int, params url.Values) (*sql.DB, error) {
 	params.Set("_foreign_keys", "1")
 	params.Set("_dqs", "0")
 	dsn := url.URL{Scheme: "file", Path: path, RawQuery: params.Encode()}
-	db, err := sql.Open("sqlite", dsn.String())
+	connector, err := sqlite.NewConnector(dsn.String())
 	if err != nil {
 		return nil, err
 	}
+	db := sql.OpenDB(keeper{connector})
 	db.SetMaxOpenConns(n)
 	db.SetMaxIdleConns(n)
 	return db, nil
@@ -84,7 +85,7 @@ func connect(path string, n int, params url.Values) (*sql.DB, error) {
 // prepare brings the file to the version of this program and to WAL mode,
 // which it then stays in. The migrations come first: they refuse a file that
 // is not ours, which must not be touched.
-func prepare(ctx context.Context, db *sql.DB) error {
+func prepare(ctx context.Context, db *sql.DB, path string) error {
 	if err := migrate(ctx, db); err != nil {
 		return err
 	}
@@ -95,7 +96,7 @@ func prepare(ctx context.Context, db *sql.DB) error {
 	if mode != "wal" {
 		return fmt.Errorf("the file system allows no write-ahead log: journal mode is %s", mode)
 	}
-	return nil
+	return reserve(path)
 }
 
 // Close waits for calls in flight and closes the database.
