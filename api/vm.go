@@ -57,9 +57,10 @@ func (t *IdleTimeout) UnmarshalJSON(b []byte) error {
 
 // Persistence says what may happen to a VM that nobody uses.
 type Persistence struct {
-	Type        string  `json:"type" enum:"sticky,persistent,ephemeral"`
-	Priority    *int    `json:"priority,omitempty" minimum:"0" maximum:"10" doc:"Of a sticky VM: higher is evicted later. 5 by default"`
-	DeleteEvent *string `json:"deleteEvent,omitempty" enum:"OnStop,OnSuspend" doc:"Of an ephemeral VM: the event that deletes it"`
+	_           struct{} `json:"-" additionalProperties:"true"`
+	Type        string   `json:"type" enum:"sticky,persistent,ephemeral"`
+	Priority    *int     `json:"priority,omitempty" minimum:"0" maximum:"10" doc:"Of a sticky VM: higher is evicted later. 5 by default"`
+	DeleteEvent *string  `json:"deleteEvent,omitempty" enum:"OnStop,OnSuspend" doc:"Of an ephemeral VM: the event that deletes it"`
 }
 
 // Created answers a create.

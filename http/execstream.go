@@ -1,0 +1,186 @@
+package http
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"net/http"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/coder/websocket"
+	"github.com/coder/websocket/wsjson"
+
+	"github.com/coppice-vm/coppice"
+	"github.com/coppice-vm/coppice/api"
+)
+
+const (
+	maxMessage     = 1 << 20  // from a client
+	outputPiece    = 32 << 10 // to a client
+	startTimeout   = 10 * time.Second
+	goodbyeTimeout = 5 * time.Second
+)
+
+// errClientLeft is why a command is killed whose client closed the WebSocket.
+var errClientLeft = errors.New("the client closed the connection")
+
+// execStream runs a command over a WebSocket: see [api.ExecStart].
+func (s *Server) execStream(w http.ResponseWriter, r *http.Request) error {
+	session, err := s.session(r, r.PathValue("vm_id"))
+	if err != nil {
+		return err
+	}
+	if !strings.EqualFold(r.Header.Get("Upgrade"), "websocket") {
+		return at(http.StatusUpgradeRequired, coppice.Errorf(coppice.CodeInvalidRequest, "this is a WebSocket; to run a command by one request, POST to exec-await"))
+	}
+	s.streams.Add(1)
+	defer s.streams.Done()
+	conn, err := websocket.Accept(w, r, nil)
+	if err != nil {
+		s.Log.Info("refused a WebSocket", "trace", traceOf(r.Context()), "error", err)
+		return nil // it has been answered
+	}
+	defer conn.CloseNow()
+	conn.SetReadLimit(maxMessage)
+
+	x := &execution{conn: conn, stdin: newStdin()}
+	status, err := x.run(r.Context(), session, r.Header.Get(api.HeaderLinuxUser))
+	if !errors.Is(err, errClientLeft) {
+		s.Log.Debug("exec ended", "trace", traceOf(r.Context()), "status", status.Code, "error", err)
+		x.report(r.Context(), status, err)
+	}
+	return nil
+}
+
+// An execution is one command and the WebSocket it is connected to.
+type execution struct {
+	conn  *websocket.Conn
+	stdin *stdin
+}
+
+func (x *execution) run(ctx context.Context, session coppice.Session, user string) (coppice.ExecStatus, error) {
+	spec, err := x.start(ctx)
+	if err != nil {
+		return coppice.ExecStatus{}, err
+	}
+	if spec.User == "" {
+		spec.User = user
+	}
+	// Not the command's context: a Read whose context ends closes the
+	// connection, which still has the status to carry.
+	connected := context.WithoutCancel(ctx)
+	ctx, cancel := context.WithCancelCause(ctx)
+	defer cancel(nil)
+	defer x.stdin.close(context.Canceled)
+	go func() {
+		err := x.receive(connected)
+		cancel(err)
+		x.stdin.close(err)
+	}()
+	x.stdin.taken = func(n int) error {
+		return wsjson.Write(ctx, x.conn, api.StdinAck{Type: api.TypeStdinAck, Bytes: n})
+	}
+	status, err := session.Exec(ctx, spec, coppice.Stdio{
+		Stdin:  x.stdin,
+		Stdout: x.writer(ctx, api.StreamStdout),
+		Stderr: x.writer(ctx, api.StreamStderr),
+	})
+	if cause := context.Cause(ctx); err != nil && cause != nil {
+		err = cause
+	}
+	return status, err
+}
+
+// report tells the client how the command ended, and closes.
+func (x *execution) report(ctx context.Context, status coppice.ExecStatus, err error) {
+	var last any = api.ExecExit{Type: api.TypeExit, Code: status.Code, TimedOut: status.TimedOut}
+	if err != nil {
+		f := translate(err)
+		last = api.ExecError{Type: api.TypeError, Code: string(f.err.Code), Message: f.err.Message}
+		// ctx may have ended, and be why.
+		var cancel context.CancelFunc
+		ctx, cancel = context.WithTimeout(context.WithoutCancel(ctx), goodbyeTimeout)
+		defer cancel()
+	}
+	if wsjson.Write(ctx, x.conn, last) == nil {
+		_ = x.conn.Close(websocket.StatusNormalClosure, "") // the client may be gone already
+	}
+}
+
+// start reads what to run.
+func (x *execution) start(ctx context.Context) (coppice.ExecSpec, error) {
+	ctx, cancel := context.WithTimeout(ctx, startTimeout)
+	defer cancel()
+	kind, msg, err := x.conn.Read(ctx)
+	if err != nil {
+		return coppice.ExecSpec{}, errClientLeft
+	}
+	var start api.ExecStart
+	if kind != websocket.MessageText || json.Unmarshal(msg, &start) != nil || start.TimeoutMs < 0 {
+		return coppice.ExecSpec{}, coppice.Errorf(coppice.CodeInvalidRequest, `the first message says what to run, like {"command":"echo hi"}`)
+	}
+	spec := coppice.ExecSpec{
+		Command: start.Command,
+		User:    start.User,
+		Dir:     start.Dir,
+		Timeout: time.Duration(min(start.TimeoutMs, int64(time.Hour/time.Millisecond)*24*365)) * time.Millisecond,
+	}
+	for k, v := range start.Env {
+		if k == "" || strings.ContainsAny(k, "=\x00") {
+			return spec, coppice.Errorf(coppice.CodeInvalidRequest, "%q cannot be the name of an environment variable", k)
+		}
+		spec.Env = append(spec.Env, k+"="+v)
+	}
+	slices.Sort(spec.Env)
+	return spec, checkCommand(spec)
+}
+
+// receive takes the client's messages until there are no more, and never waits
+// for the command as long as the client keeps to the window.
+func (x *execution) receive(ctx context.Context) error {
+	for {
+		kind, msg, err := x.conn.Read(ctx)
+		if err != nil {
+			return errClientLeft
+		}
+		switch {
+		case kind == websocket.MessageText:
+			var m api.ExecMessage
+			if json.Unmarshal(msg, &m) != nil {
+				return coppice.Errorf(coppice.CodeInvalidRequest, "a text message is JSON with a type")
+			}
+			if m.Type == api.TypeStdinClose {
+				x.stdin.end()
+			}
+		case len(msg) > 0 && msg[0] == api.StreamStdin:
+			x.stdin.add(msg[1:])
+		default:
+			return coppice.Errorf(coppice.CodeInvalidRequest, "a binary message begins with the byte 0, for stdin")
+		}
+	}
+}
+
+func (x *execution) writer(ctx context.Context, stream byte) *streamWriter {
+	return &streamWriter{ctx: ctx, conn: x.conn, buf: []byte{stream}}
+}
+
+// A streamWriter sends what is written to it as messages of one stream.
+type streamWriter struct {
+	ctx  context.Context
+	conn *websocket.Conn
+	buf  []byte // the stream's byte, and room for a piece
+}
+
+func (w *streamWriter) Write(p []byte) (int, error) {
+	written := 0
+	for piece := range slices.Chunk(p, outputPiece) {
+		w.buf = append(w.buf[:1], piece...)
+		if err := w.conn.Write(w.ctx, websocket.MessageBinary, w.buf); err != nil {
+			return written, err
+		}
+		written += len(piece)
+	}
+	return written, nil
+}

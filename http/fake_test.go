@@ -1,0 +1,335 @@
+package http
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"io"
+	"io/fs"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"slices"
+	"sync"
+	"syscall"
+	"time"
+
+	"github.com/coppice-vm/coppice"
+)
+
+const (
+	alice = coppice.AccountID("00000000-0000-4000-8000-00000000000a")
+	bob   = coppice.AccountID("00000000-0000-4000-8000-00000000000b")
+)
+
+var began = time.Date(2026, 1, 2, 3, 4, 5, 0, time.UTC)
+
+// fakeAuth knows alice's and bob's keys.
+type fakeAuth struct{}
+
+func (fakeAuth) Account(_ context.Context, secret string) (coppice.AccountID, error) {
+	switch secret {
+	case "alice-key":
+		return alice, nil
+	case "bob-key":
+		return bob, nil
+	case "broken":
+		return "", errors.New("disk I/O error at /secret/path")
+	}
+	return "", coppice.ErrNoKey
+}
+
+// fakeVMs keeps VMs as rows, and gives all of them one guest.
+type fakeVMs struct {
+	mu      sync.Mutex
+	rows    map[coppice.VMID]coppice.VM
+	created coppice.NewVM // by the last Create
+	started coppice.StartOptions
+	guest   coppice.Session
+	exits   chan coppice.Exit
+	// awaiting has something for every Await that waits.
+	awaiting chan struct{}
+	// fail is what every method returns, if it is set.
+	fail  error
+	panic bool
+}
+
+func newFakeVMs(dir string) *fakeVMs {
+	return &fakeVMs{
+		rows:     map[coppice.VMID]coppice.VM{},
+		guest:    &fakeGuest{dir: dir},
+		exits:    make(chan coppice.Exit, 1),
+		awaiting: make(chan struct{}, 10),
+	}
+}
+
+func (f *fakeVMs) add(vm coppice.VM) coppice.VMID {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if vm.ID == "" {
+		vm.ID = coppice.NewVMID()
+	}
+	if vm.Account == "" {
+		vm.Account = alice
+	}
+	if vm.State == "" {
+		vm.State = coppice.Running
+	}
+	if vm.Persistence.Type == "" {
+		vm.Persistence = coppice.Persistence{Type: coppice.Sticky, Priority: 5}
+	}
+	vm.Instance = coppice.NewInstanceID()
+	vm.CreatedAt = began.Add(time.Duration(len(f.rows)) * time.Second)
+	f.rows[vm.ID] = vm
+	return vm.ID
+}
+
+func (f *fakeVMs) change(account coppice.AccountID, id coppice.VMID, to coppice.State) (coppice.VM, error) {
+	vm, err := f.VM(context.Background(), account, id)
+	if err != nil {
+		return vm, err
+	}
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	vm.State = to
+	if to == coppice.Absent {
+		vm.DeletedAt = time.Now()
+	}
+	f.rows[id] = vm
+	return vm, nil
+}
+
+func (f *fakeVMs) Create(_ context.Context, spec coppice.NewVM) (coppice.VM, error) {
+	if f.panic {
+		panic("create went mad")
+	}
+	if f.fail != nil {
+		return coppice.VM{}, f.fail
+	}
+	f.created = spec
+	id := f.add(coppice.VM{Account: spec.Account, Name: spec.Name, Size: spec.Size, Snapshot: spec.Snapshot})
+	return f.VM(context.Background(), spec.Account, id)
+}
+
+func (f *fakeVMs) VM(_ context.Context, account coppice.AccountID, id coppice.VMID) (coppice.VM, error) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if f.fail != nil {
+		return coppice.VM{}, f.fail
+	}
+	vm, ok := f.rows[id]
+	if !ok || vm.Account != account {
+		return coppice.VM{}, coppice.Errorf(coppice.CodeVMNotFound, "there is no VM %s", id).With("vmId", id)
+	}
+	if vm.Deleted() {
+		return coppice.VM{}, coppice.Errorf(coppice.CodeVMDeleted, "VM %s has been deleted", id)
+	}
+	return vm, nil
+}
+
+func (f *fakeVMs) VMs(_ context.Context, account coppice.AccountID, deleted bool) ([]coppice.VM, error) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if f.fail != nil {
+		return nil, f.fail
+	}
+	var vms []coppice.VM
+	for _, vm := range f.rows {
+		if vm.Account == account && (deleted || !vm.Deleted()) {
+			vms = append(vms, vm)
+		}
+	}
+	slices.SortFunc(vms, func(a, b coppice.VM) int { return a.CreatedAt.Compare(b.CreatedAt) })
+	return vms, nil
+}
+
+func (f *fakeVMs) Start(_ context.Context, account coppice.AccountID, id coppice.VMID, opts coppice.StartOptions) (coppice.VM, error) {
+	f.started = opts
+	return f.change(account, id, coppice.Running)
+}
+
+func (f *fakeVMs) Stop(_ context.Context, account coppice.AccountID, id coppice.VMID) (coppice.VM, error) {
+	return f.change(account, id, coppice.Stopped)
+}
+
+func (f *fakeVMs) Kill(_ context.Context, account coppice.AccountID, id coppice.VMID) (coppice.VM, error) {
+	return f.change(account, id, coppice.Stopped)
+}
+
+func (f *fakeVMs) Delete(_ context.Context, account coppice.AccountID, id coppice.VMID) (coppice.VM, error) {
+	return f.change(account, id, coppice.Absent)
+}
+
+func (f *fakeVMs) Await(ctx context.Context, account coppice.AccountID, id coppice.VMID) (coppice.Exit, error) {
+	if _, err := f.VM(ctx, account, id); err != nil {
+		return coppice.Exit{}, err
+	}
+	f.awaiting <- struct{}{}
+	select {
+	case exit := <-f.exits:
+		return exit, nil
+	case <-ctx.Done():
+		return coppice.Exit{}, ctx.Err()
+	}
+}
+
+func (f *fakeVMs) Session(ctx context.Context, account coppice.AccountID, id coppice.VMID) (coppice.Session, error) {
+	vm, err := f.VM(ctx, account, id)
+	if err != nil {
+		return nil, err
+	}
+	if vm.State != coppice.Running {
+		return nil, coppice.Errorf(coppice.CodeVMNotRunning, "VM %s is %s", id, vm.State).With("vmId", id)
+	}
+	return f.guest, nil
+}
+
+func (f *fakeVMs) Console(ctx context.Context, account coppice.AccountID, id coppice.VMID) ([]byte, error) {
+	if _, err := f.VM(ctx, account, id); err != nil {
+		return nil, err
+	}
+	return []byte("[    0.000000] Linux \xff\r\n"), nil
+}
+
+// fakeGuest is the test's own machine, with dir as its root and as everyone's home.
+type fakeGuest struct {
+	dir  string
+	spec coppice.ExecSpec // of the last Exec
+}
+
+func known(user string) error {
+	if user != "" && user != "root" && user != "bob" {
+		return coppice.ErrNoUser
+	}
+	return nil
+}
+
+func (g *fakeGuest) Exec(ctx context.Context, spec coppice.ExecSpec, stdio coppice.Stdio) (coppice.ExecStatus, error) {
+	g.spec = spec
+	if err := known(spec.User); err != nil {
+		return coppice.ExecStatus{}, err
+	}
+	limited := ctx
+	if spec.Timeout > 0 {
+		var cancel context.CancelFunc
+		limited, cancel = context.WithTimeout(ctx, spec.Timeout)
+		defer cancel()
+	}
+	cmd := exec.CommandContext(limited, "sh", "-c", spec.Command)
+	cmd.Dir = g.dir
+	cmd.Env = append(os.Environ(), spec.Env...)
+	cmd.Env = append(cmd.Env, "USER="+spec.User)
+	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
+	cmd.Cancel = func() error { return syscall.Kill(-cmd.Process.Pid, syscall.SIGKILL) }
+	cmd.Stdout, cmd.Stderr = stdio.Stdout, stdio.Stderr
+	in, err := cmd.StdinPipe()
+	if err != nil {
+		return coppice.ExecStatus{}, err
+	}
+	go func() {
+		if stdio.Stdin != nil {
+			io.Copy(in, stdio.Stdin)
+		}
+		in.Close()
+	}()
+	if err := cmd.Start(); err != nil {
+		return coppice.ExecStatus{}, err
+	}
+	err = cmd.Wait()
+	switch {
+	case ctx.Err() != nil:
+		return coppice.ExecStatus{}, ctx.Err()
+	case limited.Err() != nil:
+		return coppice.ExecStatus{Code: 124, TimedOut: true}, nil
+	}
+	if exit, ok := errors.AsType[*exec.ExitError](err); ok {
+		if ws := exit.Sys().(syscall.WaitStatus); ws.Signaled() {
+			return coppice.ExecStatus{Code: 128 + int(ws.Signal())}, nil
+		}
+		return coppice.ExecStatus{Code: exit.ExitCode()}, nil
+	}
+	return coppice.ExecStatus{}, err
+}
+
+func (g *fakeGuest) Shutdown(context.Context) error { return nil }
+func (g *fakeGuest) Close() error                   { return nil }
+
+func (g *fakeGuest) Files(user string) coppice.GuestFiles { return fakeFiles{g.dir, user} }
+
+type fakeFiles struct{ dir, user string }
+
+// path maps names of the guest: "/x" and "x" are both below dir, and ".." is
+// told by its name.
+func (f fakeFiles) path(name string) string { return filepath.Join(f.dir, filepath.Join("/", name)) }
+
+func (f fakeFiles) Open(_ context.Context, name string) (coppice.GuestFile, error) {
+	if err := known(f.user); err != nil {
+		return coppice.GuestFile{}, err
+	}
+	if name == ".." {
+		return coppice.GuestFile{Dir: true, Mode: 0o755, Entries: []coppice.DirEntry{{Name: "parent"}}}, nil
+	}
+	info, err := os.Stat(f.path(name))
+	if err != nil {
+		return coppice.GuestFile{}, err
+	}
+	if !info.IsDir() {
+		content, err := os.Open(f.path(name))
+		return coppice.GuestFile{Mode: info.Mode().Perm(), Size: info.Size(), Content: content}, err
+	}
+	entries, err := os.ReadDir(f.path(name))
+	out := coppice.GuestFile{Dir: true, Mode: info.Mode().Perm()}
+	for _, e := range entries {
+		out.Entries = append(out.Entries, coppice.DirEntry{Name: e.Name(), Dir: e.IsDir()})
+	}
+	return out, err
+}
+
+func (f fakeFiles) Write(_ context.Context, name string, mode fs.FileMode, r io.Reader) error {
+	path := f.path(name)
+	if info, err := os.Stat(path); err == nil && info.IsDir() {
+		return &fs.PathError{Op: "write", Path: name, Err: fs.ErrInvalid}
+	}
+	if name == "/readonly" {
+		return &fs.PathError{Op: "write", Path: name, Err: fs.ErrPermission}
+	}
+	tmp, err := os.CreateTemp(f.dir, ".part-")
+	if err != nil {
+		return err
+	}
+	defer os.Remove(tmp.Name())
+	defer tmp.Close()
+	// As a guest would, it forgets what exactly was wrong with r.
+	if _, err := io.Copy(tmp, r); err != nil {
+		return errors.New("the transfer broke off")
+	}
+	if err := errors.Join(tmp.Chmod(mode), os.MkdirAll(filepath.Dir(path), 0o755)); err != nil {
+		return err
+	}
+	return os.Rename(tmp.Name(), path)
+}
+
+func (f fakeFiles) Watch(ctx context.Context, dir string, event func(coppice.FileEvent)) error {
+	event(coppice.FileEvent{Type: "create", Name: "a.txt"})
+	event(coppice.FileEvent{Type: "delete", Name: "ü b"})
+	<-ctx.Done()
+	return ctx.Err()
+}
+
+// A syncBuffer may be read while it is written.
+type syncBuffer struct {
+	mu sync.Mutex
+	b  bytes.Buffer
+}
+
+func (s *syncBuffer) Write(p []byte) (int, error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.b.Write(p)
+}
+
+func (s *syncBuffer) String() string {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.b.String()
+}

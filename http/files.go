@@ -1,0 +1,164 @@
+package http
+
+import (
+	"encoding/base64"
+	"fmt"
+	"io"
+	"io/fs"
+	"mime"
+	"net/http"
+	"net/url"
+	"strconv"
+	"strings"
+
+	"github.com/coppice-vm/coppice"
+	"github.com/coppice-vm/coppice/api"
+)
+
+const rawBytes = "application/octet-stream"
+
+// guestFiles returns the files of the VM that r is about, as r's user sees
+// them, and the name of the one that r is about.
+func (s *Server) guestFiles(r *http.Request) (coppice.GuestFiles, string, error) {
+	name, err := fileName(r.URL)
+	if err != nil {
+		return nil, "", err
+	}
+	session, err := s.session(r, r.PathValue("vm_id"))
+	if err != nil {
+		return nil, "", err
+	}
+	return session.Files(r.Header.Get(api.HeaderLinuxUser)), name, nil
+}
+
+// fileName returns the name of the file in a URL: all that follows "/files/",
+// which is one escaped segment, or, from clients that do not escape, more. Empty
+// is the home directory.
+func fileName(u *url.URL) (string, error) {
+	_, escaped, ok := strings.Cut(u.EscapedPath(), "/files/")
+	if !ok {
+		return "..", nil // see routes
+	}
+	name, err := url.PathUnescape(escaped)
+	if err != nil || strings.ContainsRune(name, 0) {
+		return "", coppice.Errorf(coppice.CodeFilesBadRequest, "%q cannot be a file's name", escaped)
+	}
+	return name, nil
+}
+
+func (s *Server) readFile(w http.ResponseWriter, r *http.Request) error {
+	files, name, err := s.guestFiles(r)
+	if err != nil {
+		return err
+	}
+	file, err := files.Open(r.Context(), name)
+	if err != nil {
+		return fileError(err, name)
+	}
+	w.Header().Set(api.HeaderMode, fmt.Sprintf("%04o", file.Mode.Perm()))
+	if file.Dir {
+		return writeJSON(w, directory(file.Entries))
+	}
+	defer file.Content.Close()
+	if strings.Contains(r.Header.Get("Accept"), rawBytes) {
+		return writeRaw(w, file)
+	}
+	return writeBase64(w, file.Content)
+}
+
+func directory(entries []coppice.DirEntry) api.Directory {
+	dir := api.Directory{Files: make([]api.DirEntry, 0, len(entries))}
+	for _, e := range entries {
+		kind := "file"
+		if e.Dir {
+			kind = "directory"
+		}
+		dir.Files = append(dir.Files, api.DirEntry{Name: e.Name, Kind: kind})
+	}
+	return dir
+}
+
+func writeRaw(w http.ResponseWriter, file coppice.GuestFile) error {
+	w.Header().Set("Content-Type", rawBytes)
+	content := io.Reader(file.Content)
+	if file.Size > 0 { // else it is not known, like those of /proc
+		w.Header().Set("Content-Length", strconv.FormatInt(file.Size, 10))
+		content = io.LimitReader(content, file.Size) // it may have grown
+	}
+	w.WriteHeader(http.StatusOK) // also if there is no content
+	_, err := io.Copy(w, content)
+	return err
+}
+
+// writeBase64 answers with an [api.FileContent], without holding the file.
+func writeBase64(w http.ResponseWriter, content io.Reader) error {
+	w.Header().Set("Content-Type", "application/json")
+	if _, err := io.WriteString(w, `{"content":"`); err != nil {
+		return err
+	}
+	enc := base64.NewEncoder(base64.StdEncoding, w)
+	if _, err := io.Copy(enc, content); err != nil {
+		return err
+	}
+	if err := enc.Close(); err != nil {
+		return err
+	}
+	_, err := io.WriteString(w, `","encoding":"base64"}`+"\n")
+	return err
+}
+
+func (s *Server) writeFile(w http.ResponseWriter, r *http.Request) error {
+	files, name, err := s.guestFiles(r)
+	if err != nil {
+		return err
+	}
+	if name == "" {
+		return coppice.Errorf(coppice.CodeFilesBadRequest, "the path names no file")
+	}
+	mode, err := fileMode(r.Header.Get(api.HeaderMode))
+	if err != nil {
+		return err
+	}
+	content := &remembering{r: r.Body}
+	if mediaType, _, _ := mime.ParseMediaType(r.Header.Get("Content-Type")); mediaType != rawBytes {
+		body, err := openFileBody(r.Body, s.SpoolDir)
+		if err != nil {
+			return badFileBody(err)
+		}
+		defer body.Close()
+		content.r = body
+	}
+	if err := files.Write(r.Context(), name, mode, content); err != nil {
+		if content.err != nil {
+			return badFileBody(content.err)
+		}
+		return fileError(err, name)
+	}
+	return writeJSON(w, api.Empty{})
+}
+
+func fileMode(header string) (fs.FileMode, error) {
+	if header == "" {
+		return 0o644, nil
+	}
+	mode, err := strconv.ParseUint(header, 8, 12)
+	if err != nil || mode > 0o777 {
+		return 0, coppice.Errorf(coppice.CodeFilesBadRequest, "%s is a file's permission bits in octal, like 0644; not %q", api.HeaderMode, header)
+	}
+	return fs.FileMode(mode), nil
+}
+
+// A remembering reader remembers why it failed, so that a bad request is told
+// from a guest that cannot take it.
+type remembering struct {
+	r   io.Reader
+	err error
+}
+
+func (r *remembering) Read(p []byte) (int, error) {
+	n, err := r.r.Read(p)
+	if err != nil && err != io.EOF {
+		r.err = err
+	}
+	return n, err
+}

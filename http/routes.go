@@ -1,0 +1,168 @@
+package http
+
+import (
+	"context"
+	"net/http"
+	"slices"
+	"strings"
+
+	"github.com/danielgtaylor/huma/v2"
+	"github.com/danielgtaylor/huma/v2/adapters/humachi"
+	"github.com/go-chi/chi/v5"
+
+	"github.com/coppice-vm/coppice"
+	"github.com/coppice-vm/coppice/api"
+)
+
+// An access says who may call a route.
+type access int
+
+const (
+	anyone access = iota
+	// owner is the bearer of an account's API key. That a VM belongs to the
+	// account is checked where the VM is looked up.
+	owner
+)
+
+// A route is one line of the API.
+type route struct {
+	method  string // every, or one
+	path    string // chi's pattern
+	who     access
+	id      string // of the operation, in /openapi.json; empty is not shown there
+	summary string
+	bind    binding
+}
+
+const every = "*"
+
+// A binding puts a route's handler in place. It is called once, with what is
+// known about the route.
+type binding func(s *Server, r chi.Router, op huma.Operation)
+
+// routes is the API. chi lets a literal segment win over a parameter, so that
+// "snapshots" and "builds" are not taken for VMs.
+func (s *Server) routes() []route {
+	offered := []route{
+		{"GET", "/healthz", anyone, "health", "Say whether the daemon takes requests", plain(s.health, returnsJSON[api.Health]())},
+		{"GET", "/openapi.json", anyone, "openapi", "Describe the API", plain(s.describe, returns("application/json"))},
+		{"GET", "/auth/v1/whoami", owner, "whoami", "Say whom the API key belongs to", typed(s.whoAmI)},
+
+		{"POST", "/v1/vms", owner, "createVM", "Create a VM and wait until it runs", typed(s.createVM)},
+		{"GET", "/v1/vms", owner, "listVMs", "List VMs, oldest first", typed(s.listVMs)},
+		{"GET", "/v1/vms/{vm_id}", owner, "getVM", "Say what is known about a VM", typed(s.getVM)},
+		{"DELETE", "/v1/vms/{vm_id}", owner, "deleteVM", "Delete a VM for good", typed(s.deleteVM)},
+		{"POST", "/v1/vms/{vm_id}/start", owner, "startVM", "Boot a stopped VM and wait until it runs", typed(s.startVM)},
+		{"POST", "/v1/vms/{vm_id}/stop", owner, "stopVM", "Shut a VM down and wait until it has stopped", typed(s.stopVM)},
+		{"POST", "/v1/vms/{vm_id}/kill", owner, "killVM", "End a VM's run without asking the guest", typed(s.killVM)},
+		{"POST", "/v1/vms/{vm_id}/await", owner, "awaitVM", "Wait until the current run has ended", parsed[vmInput, api.Exited](s.awaitVM)},
+		{"GET", "/v1/vms/{vm_id}/console", owner, "readConsole", "Read what the serial console has printed, the last part of it", plain(s.console, returns("text/plain"))},
+
+		{"POST", "/v1/vms/{vm_id}/exec-await", owner, "execAwait", "Run a command to its end", parsed[execInput, api.ExecResult](s.execAwait)},
+		{"GET", "/v1/vms/{vm_id}/exec", owner, "exec", "Run a command over a WebSocket, its standard streams connected", plain(s.execStream, upgrades)},
+
+		{"GET", "/v1/vms/{vm_id}/files/*", owner, "readFile", "Read a file, or list a directory", plain(s.readFile, s.returnsFile)},
+		{"PUT", "/v1/vms/{vm_id}/files/*", owner, "writeFile", "Replace a file, atomically, and make its parents", plain(s.writeFile, s.takesFile)},
+		// The npm client's readDir("..") arrives like this: URLs lose such segments on their way.
+		{"GET", "/v1/vms/{vm_id}/", owner, "", "List the parent of the home directory", plain(s.readFile, nil)},
+		{"POST", "/v1/vms/{vm_id}/watch-files", owner, "watchFiles", "Report changes below the home directory, as lines of JSON; blank lines say that the watch lives", plain(s.watchFiles, returns("application/x-ndjson"))},
+	}
+	return slices.Concat(offered, s.notOffered())
+}
+
+// register puts routes in place, behind what every request goes through.
+func (s *Server) register(routes []route) {
+	s.router.Use(s.trace, s.logged, s.recovered)
+	s.router.NotFound(s.handle(noRoute))
+	s.router.MethodNotAllowed(s.handle(s.wrongMethod))
+	keyed := s.router.With(s.authenticated)
+	for _, rt := range routes {
+		r := s.router
+		op := huma.Operation{
+			Method:      rt.method,
+			Path:        rt.path,
+			OperationID: rt.id,
+			Summary:     rt.summary,
+			Hidden:      rt.id == "",
+		}
+		if rt.who == owner {
+			r = keyed
+			op.Security = []map[string][]string{{"apiKey": {}}}
+		}
+		rt.bind(s, r, op)
+	}
+}
+
+// parsed lets huma read, check and document a request; handle answers by itself.
+func parsed[In, Out any](handle func(w http.ResponseWriter, r *http.Request, in *In) error) binding {
+	return func(s *Server, router chi.Router, op huma.Operation) {
+		op.MaxBodyBytes = maxBodyBytes
+		// huma would set a deadline for the body and never take it back: it
+		// would end requests that take longer.
+		op.BodyReadTimeout = -1
+		returnsJSON[Out]()(s, &op)
+		huma.Register(on(s.huma, router), op, func(_ context.Context, in *In) (*huma.StreamResponse, error) {
+			return &huma.StreamResponse{Body: func(hc huma.Context) {
+				r, w := humachi.Unwrap(hc)
+				s.handle(func(w http.ResponseWriter, r *http.Request) error { return handle(w, r, in) })(w, r)
+			}}, nil
+		})
+		if body := operation(s.huma.OpenAPI(), op).RequestBody; body != nil {
+			body.Required = false // an empty one is {}
+		}
+	}
+}
+
+// typed is parsed for a handler whose answer is a value.
+func typed[In, Out any](handle func(ctx context.Context, in *In) (Out, error)) binding {
+	return parsed[In, Out](func(w http.ResponseWriter, r *http.Request, in *In) error {
+		out, err := handle(r.Context(), in)
+		if err != nil {
+			return err
+		}
+		return writeJSON(w, out)
+	})
+}
+
+// plain leaves the request to handle. doc completes the operation for
+// /openapi.json; nil leaves it out.
+func plain(handle func(w http.ResponseWriter, r *http.Request) error, doc func(*Server, *huma.Operation)) binding {
+	return func(s *Server, router chi.Router, op huma.Operation) {
+		if op.Method == every {
+			router.HandleFunc(op.Path, s.handle(handle))
+		} else {
+			router.MethodFunc(op.Method, op.Path, s.handle(handle))
+		}
+		if doc == nil {
+			return
+		}
+		documentPath(&op)
+		doc(s, &op)
+		s.huma.OpenAPI().AddOperation(&op)
+	}
+}
+
+// handle makes an http.HandlerFunc of a handler that may fail.
+func (s *Server) handle(h func(http.ResponseWriter, *http.Request) error) http.HandlerFunc {
+	return func(w http.ResponseWriter, r *http.Request) {
+		if err := h(w, r); err != nil {
+			s.fail(w, r, err)
+		}
+	}
+}
+
+func noRoute(_ http.ResponseWriter, r *http.Request) error {
+	return coppice.Errorf(coppice.CodeNotFound, "there is no %s %s in this API; GET /openapi.json says what there is", r.Method, r.URL.Path)
+}
+
+func (s *Server) wrongMethod(w http.ResponseWriter, r *http.Request) error {
+	var allowed []string
+	for _, m := range []string{"GET", "POST", "PUT", "PATCH", "DELETE"} {
+		if s.router.Match(chi.NewRouteContext(), m, r.URL.EscapedPath()) {
+			allowed = append(allowed, m)
+		}
+	}
+	w.Header().Set("Allow", strings.Join(allowed, ", "))
+	err := coppice.Errorf(coppice.CodeInvalidRequest, "%s does not go with %s, only %s", r.Method, r.URL.Path, strings.Join(allowed, " and "))
+	return at(http.StatusMethodNotAllowed, err)
+}

@@ -1,0 +1,149 @@
+// Package http serves the API: a route table, access checks, error translation.
+//
+// It decides nothing about VMs: it turns requests into calls of [VMs] and what
+// comes back into the contract's JSON. The routes are data, in [routes]; a test
+// walks them. Typed JSON calls are read, checked and documented by huma; what
+// streams, upgrades or has an odd path is served by hand.
+package http
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net"
+	"net/http"
+	"sync"
+	"time"
+
+	"github.com/danielgtaylor/huma/v2"
+	"github.com/go-chi/chi/v5"
+
+	"github.com/coppice-vm/coppice"
+)
+
+const (
+	headerTimeout  = 10 * time.Second
+	keepAlive      = 2 * time.Minute // of a connection without requests
+	maxHeaderBytes = 64 << 10
+	maxBodyBytes   = 1 << 20 // of a JSON body that is not a file
+)
+
+// VMs is what the API drives. Its methods return [*coppice.Error] for what a
+// user should be told. A VM of another account is one that does not exist. The
+// methods that change a VM return when it is done; when ctx ends before, they
+// stop waiting, and the work goes on.
+type VMs interface {
+	Create(ctx context.Context, spec coppice.NewVM) (coppice.VM, error)
+	VM(ctx context.Context, account coppice.AccountID, id coppice.VMID) (coppice.VM, error)
+	VMs(ctx context.Context, account coppice.AccountID, includeDeleted bool) ([]coppice.VM, error)
+	Start(ctx context.Context, account coppice.AccountID, id coppice.VMID, opts coppice.StartOptions) (coppice.VM, error)
+	Stop(ctx context.Context, account coppice.AccountID, id coppice.VMID) (coppice.VM, error)
+	Kill(ctx context.Context, account coppice.AccountID, id coppice.VMID) (coppice.VM, error)
+	Delete(ctx context.Context, account coppice.AccountID, id coppice.VMID) (coppice.VM, error)
+	// Await returns when the current run has ended.
+	Await(ctx context.Context, account coppice.AccountID, id coppice.VMID) (coppice.Exit, error)
+	// Session returns the session of a running VM. It stays the owner's: it is not closed here.
+	Session(ctx context.Context, account coppice.AccountID, id coppice.VMID) (coppice.Session, error)
+	Console(ctx context.Context, account coppice.AccountID, id coppice.VMID) ([]byte, error)
+}
+
+// An Authenticator knows whose a secret is.
+type Authenticator interface {
+	// Account returns the account that secret acts for. [coppice.ErrNoKey] if there is none.
+	Account(ctx context.Context, secret string) (coppice.AccountID, error)
+}
+
+// Config is what a [Server] needs. All of it is required.
+type Config struct {
+	VMs     VMs
+	Auth    Authenticator
+	Ready   func(context.Context) error // nil when requests can be served; else why not
+	Log     *slog.Logger
+	Version string // of the daemon
+	// SpoolDir is where large uploads wait that cannot be passed on as they
+	// come. Files in it have no names.
+	SpoolDir string
+}
+
+// A Server is the API as an [http.Handler] and on a listener.
+type Server struct {
+	Config
+	router  chi.Router
+	huma    huma.API
+	openAPI []byte
+	http    *http.Server
+
+	leaving context.Context // done when Shutdown has begun
+	leave   context.CancelCauseFunc
+	cut     context.CancelCauseFunc // ends every request
+	streams sync.WaitGroup          // WebSockets, which http.Server forgets
+}
+
+// errLeaving is why requests end that the daemon does not wait for.
+var errLeaving = errors.New("the daemon is stopping")
+
+// New returns a server that does not listen yet.
+func New(config Config) (*Server, error) {
+	s := &Server{Config: config, router: chi.NewRouter()}
+	s.leaving, s.leave = context.WithCancelCause(context.Background())
+	base, cut := context.WithCancelCause(context.Background())
+	s.cut = cut
+	s.http = &http.Server{
+		Handler:           s,
+		ReadHeaderTimeout: headerTimeout,
+		IdleTimeout:       keepAlive,
+		MaxHeaderBytes:    maxHeaderBytes,
+		BaseContext:       func(net.Listener) context.Context { return base },
+		ErrorLog:          slog.NewLogLogger(config.Log.Handler(), slog.LevelDebug),
+	}
+	s.huma = newHuma(s.router, config.Version)
+	s.register(s.routes())
+	var err error
+	if s.openAPI, err = json.Marshal(s.huma.OpenAPI()); err != nil {
+		return nil, fmt.Errorf("describe the API: %w", err)
+	}
+	return s, nil
+}
+
+func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) { s.router.ServeHTTP(w, r) }
+
+// Serve answers on l until Shutdown, and then returns nil. It closes l.
+func (s *Server) Serve(l net.Listener) error {
+	if err := s.http.Serve(l); !errors.Is(err, http.ErrServerClosed) {
+		return err
+	}
+	return nil
+}
+
+// Shutdown stops taking requests, ends those that wait for something to happen,
+// and returns when all others have been answered. When ctx ends before, they
+// are cut off, and the error is ctx's.
+func (s *Server) Shutdown(ctx context.Context) error {
+	s.leave(errLeaving)
+	err := s.http.Shutdown(ctx)
+	ended := make(chan struct{})
+	go func() {
+		s.streams.Wait()
+		close(ended)
+	}()
+	select {
+	case <-ended:
+	case <-ctx.Done():
+		err = ctx.Err()
+	}
+	s.cut(errLeaving)
+	return errors.Join(err, s.http.Close())
+}
+
+// whileServing returns a context that also ends when Shutdown begins: for what
+// waits for something that need not ever happen.
+func (s *Server) whileServing(ctx context.Context) (context.Context, context.CancelFunc) {
+	ctx, cancel := context.WithCancelCause(ctx)
+	stop := context.AfterFunc(s.leaving, func() { cancel(errLeaving) })
+	return ctx, func() {
+		stop()
+		cancel(nil)
+	}
+}

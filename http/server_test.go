@@ -1,0 +1,215 @@
+package http
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"io"
+	"log/slog"
+	"net/http"
+	"net/http/httptest"
+	"strings"
+	"sync"
+	"testing"
+
+	"github.com/pb33f/libopenapi"
+	validator "github.com/pb33f/libopenapi-validator"
+	"go.uber.org/goleak"
+
+	"github.com/coppice-vm/coppice/api"
+	"github.com/coppice-vm/coppice/client"
+)
+
+func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+
+// A harness is a server on a port, with VMs that are not real.
+type harness struct {
+	t      *testing.T
+	server *Server
+	vms    *fakeVMs
+	log    *syncBuffer
+	url    string
+	dir    string // the guest's root
+	http   *http.Client
+}
+
+func newServer(t *testing.T, vms VMs, log io.Writer) *Server {
+	t.Helper()
+	s, err := New(Config{
+		VMs:      vms,
+		Auth:     fakeAuth{},
+		Ready:    func(context.Context) error { return nil },
+		Log:      slog.New(slog.NewTextHandler(log, &slog.HandlerOptions{Level: slog.LevelDebug})),
+		Version:  "test",
+		SpoolDir: t.TempDir(),
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return s
+}
+
+func newHarness(t *testing.T) *harness {
+	t.Helper()
+	h := &harness{t: t, log: &syncBuffer{}, dir: t.TempDir()}
+	h.vms = newFakeVMs(h.dir)
+	h.server = newServer(t, h.vms, h.log)
+	ts := httptest.NewUnstartedServer(h.server)
+	ts.Config = h.server.http
+	ts.Start()
+	t.Cleanup(ts.Close)
+	h.url = ts.URL
+	h.http = &http.Client{
+		Transport:     &http.Transport{DisableCompression: true},
+		CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
+	}
+	t.Cleanup(h.http.CloseIdleConnections)
+	return h
+}
+
+func (h *harness) client() *client.Client {
+	h.t.Helper()
+	c, err := client.New(h.url, "alice-key")
+	if err != nil {
+		h.t.Fatal(err)
+	}
+	h.t.Cleanup(c.Close)
+	return c
+}
+
+// An answer has been held against the document, if its operation is in there.
+type answer struct {
+	status int
+	header http.Header
+	body   string
+}
+
+func (a answer) code() string {
+	var e api.Error
+	_ = json.Unmarshal([]byte(a.body), &e)
+	return e.Code
+}
+
+// do sends a request of alice's. Headers are given as "Name: value"; one of
+// Authorization replaces alice's key.
+func (h *harness) do(method, path, body string, headers ...string) answer {
+	h.t.Helper()
+	var r io.Reader
+	if body != "" {
+		r = strings.NewReader(body)
+	}
+	req, err := http.NewRequest(method, h.url+path, r)
+	if err != nil {
+		h.t.Fatal(err)
+	}
+	req.Header.Set("Authorization", "Bearer alice-key")
+	if body != "" {
+		req.Header.Set("Content-Type", "application/json")
+	}
+	for _, hd := range headers {
+		name, value, _ := strings.Cut(hd, ":")
+		req.Header.Set(name, strings.TrimSpace(value))
+	}
+	resp, err := h.http.Do(req)
+	if err != nil {
+		h.t.Fatalf("%s %s: %v", method, path, err)
+	}
+	defer resp.Body.Close()
+	b, err := io.ReadAll(resp.Body)
+	if err != nil {
+		h.t.Fatalf("%s %s: %v", method, path, err)
+	}
+	resp.Body = io.NopCloser(bytes.NewReader(b))
+	h.hold(req, resp, b)
+	return answer{resp.StatusCode, resp.Header, string(b)}
+}
+
+// hold checks what every answer has, and what the document says of this one.
+func (h *harness) hold(req *http.Request, resp *http.Response, body []byte) {
+	h.t.Helper()
+	what := req.Method + " " + req.URL.EscapedPath()
+	if resp.Header.Get(api.HeaderTrace) == "" {
+		h.t.Errorf("%s: the answer has no trace id", what)
+	}
+	if resp.StatusCode/100 == 3 || resp.StatusCode == http.StatusNoContent {
+		h.t.Errorf("%s: status %d", what, resp.StatusCode)
+	}
+	if ct := resp.Header.Get("Content-Type"); ct == "application/json" && req.Method != "HEAD" && !json.Valid(body) {
+		h.t.Errorf("%s: not JSON: %.200q", what, body)
+	}
+	if resp.StatusCode >= 400 && req.Method != "HEAD" {
+		var e api.Error
+		if err := json.Unmarshal(body, &e); err != nil || e.Code == "" || e.Code != e.Error || e.Message == "" {
+			h.t.Errorf("%s: not an error of the contract: %d %.200q", what, resp.StatusCode, body)
+		} else if _, ok := contractCodes(h.t)[e.Code]; !ok {
+			h.t.Errorf("%s: code %s is not the contract's", what, e.Code)
+		}
+	}
+	if !h.documented(req) || resp.StatusCode == http.StatusSwitchingProtocols {
+		return
+	}
+	ok, problems := document(h.t).ValidateHttpResponse(req, resp)
+	if !ok {
+		for _, p := range problems {
+			h.t.Errorf("%s: the answer %d is not as documented: %s: %s\n%.300s", what, resp.StatusCode, p.Message, p.Reason, body)
+			for _, e := range p.SchemaValidationErrors {
+				h.t.Errorf("  %s: %s", e.FieldPath, e.Reason)
+			}
+		}
+	}
+}
+
+// documented reports whether the document has the operation of req.
+func (h *harness) documented(req *http.Request) bool {
+	for _, rt := range h.server.routes() {
+		if rt.id != "" && rt.method == req.Method && matches(rt.path, req.URL.EscapedPath()) {
+			return true
+		}
+	}
+	return false
+}
+
+// matches reports whether a path is of a pattern, literal segments first.
+func matches(pattern, path string) bool {
+	ps, ss := strings.Split(pattern, "/"), strings.Split(path, "/")
+	if len(ps) != len(ss) {
+		return false
+	}
+	for i := range ps {
+		if ps[i] != ss[i] && ps[i] != "*" && !strings.HasPrefix(ps[i], "{") || ss[i] == "" && i > 0 {
+			return false
+		}
+	}
+	return true
+}
+
+// document returns the validator of /openapi.json.
+var document = func() func(t *testing.T) validator.Validator {
+	var once sync.Once
+	var v validator.Validator
+	return func(t *testing.T) validator.Validator {
+		once.Do(func() {
+			s := newServer(t, newFakeVMs(""), io.Discard)
+			doc, err := libopenapi.NewDocument(s.openAPI)
+			if err != nil {
+				t.Fatal(err)
+			}
+			var errs []error
+			if v, errs = validator.NewValidator(doc); len(errs) > 0 {
+				t.Fatal(errs)
+			}
+		})
+		return v
+	}
+}()
+
+func TestDocument(t *testing.T) {
+	if ok, problems := document(t).ValidateDocument(); !ok {
+		for _, p := range problems {
+			t.Errorf("%s: %s", p.Message, p.Reason)
+			for _, e := range p.SchemaValidationErrors {
+				t.Errorf("  %s: %s", e.FieldPath, e.Reason)
+			}
+		}
+	}
+}

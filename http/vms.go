@@ -1,0 +1,249 @@
+package http
+
+import (
+	"context"
+	"errors"
+	"net/http"
+	"strings"
+	"time"
+
+	"github.com/coppice-vm/coppice"
+	"github.com/coppice-vm/coppice/api"
+)
+
+// vmInput is a request about one VM.
+type vmInput struct {
+	VMID string `path:"vm_id" doc:"20 characters of a-z and 0-9"`
+}
+
+// parseVMID returns an error if there can be no VM of that id.
+func parseVMID(s string) (coppice.VMID, error) {
+	id := coppice.VMID(s)
+	if !id.Valid() {
+		const details = "a VM's id is 20 characters of a-z and 0-9"
+		return "", coppice.Errorf(coppice.CodeInvalidVMID, "%q is not the id of a VM: %s", s, details).With("vmId", s).With("details", details)
+	}
+	return id, nil
+}
+
+func (s *Server) health(w http.ResponseWriter, r *http.Request) error {
+	if s.leaving.Err() != nil {
+		return errLeaving
+	}
+	if err := s.Ready(r.Context()); err != nil {
+		return coppice.Errorf(coppice.CodeUnavailable, "the daemon is not ready yet: %s", err)
+	}
+	return writeJSON(w, api.Health{Status: "ok", Version: s.Version})
+}
+
+func (s *Server) whoAmI(ctx context.Context, _ *struct{}) (api.WhoAmI, error) {
+	return api.WhoAmI{AccountID: string(accountOf(ctx))}, nil
+}
+
+func (s *Server) getVM(ctx context.Context, in *vmInput) (api.VM, error) {
+	id, err := parseVMID(in.VMID)
+	if err != nil {
+		return api.VM{}, err
+	}
+	vm, err := s.VMs.VM(ctx, accountOf(ctx), id)
+	if err != nil {
+		return api.VM{}, err
+	}
+	return shape(&vm), nil
+}
+
+type startInput struct {
+	VMID string `path:"vm_id" doc:"20 characters of a-z and 0-9"`
+	Body api.StartVM
+}
+
+func (s *Server) startVM(ctx context.Context, in *startInput) (api.Started, error) {
+	id, err := parseVMID(in.VMID)
+	if err != nil {
+		return api.Started{}, err
+	}
+	timeout, err := idleTimeout(in.Body.IdleTimeoutSeconds, coppice.CodeInvalidRequest)
+	if err != nil {
+		return api.Started{}, err
+	}
+	vm, err := s.VMs.Start(ctx, accountOf(ctx), id, coppice.StartOptions{IdleTimeout: timeout})
+	if err != nil {
+		return api.Started{}, err
+	}
+	return api.Started{ID: string(vm.ID), Domains: []string{}}, nil
+}
+
+func (s *Server) stopVM(ctx context.Context, in *vmInput) (api.StoppedVM, error) {
+	vm, err := change(ctx, in, s.VMs.Stop)
+	return api.StoppedVM{VMID: string(vm.ID), VMInstanceID: string(vm.Instance)}, err
+}
+
+func (s *Server) killVM(ctx context.Context, in *vmInput) (api.KilledVM, error) {
+	vm, err := change(ctx, in, s.VMs.Kill)
+	return api.KilledVM{ID: string(vm.ID)}, err
+}
+
+func (s *Server) deleteVM(ctx context.Context, in *vmInput) (api.DeletedVM, error) {
+	vm, err := change(ctx, in, s.VMs.Delete)
+	return api.DeletedVM{ID: string(vm.ID)}, err
+}
+
+// change does to a VM what needs nothing but its id.
+func change(ctx context.Context, in *vmInput, do func(context.Context, coppice.AccountID, coppice.VMID) (coppice.VM, error)) (coppice.VM, error) {
+	id, err := parseVMID(in.VMID)
+	if err != nil {
+		return coppice.VM{}, err
+	}
+	return do(ctx, accountOf(ctx), id)
+}
+
+func (s *Server) awaitVM(w http.ResponseWriter, r *http.Request, in *vmInput) error {
+	id, err := parseVMID(in.VMID)
+	if err != nil {
+		return err
+	}
+	ctx, cancel := s.whileServing(r.Context())
+	defer cancel()
+	patience := keepWaiting(w)
+	exit, err := s.VMs.Await(ctx, accountOf(ctx), id)
+	patience.stop()
+	if err != nil {
+		return endOf(ctx, err)
+	}
+	return writeJSON(w, api.Exited{ID: string(id), ExitStatus: string(exit.Kind), Detail: exit.Detail})
+}
+
+// endOf returns why ctx ended, if that is why err is there.
+func endOf(ctx context.Context, err error) error {
+	if cause := context.Cause(ctx); cause != nil && errors.Is(err, ctx.Err()) {
+		return cause
+	}
+	return err
+}
+
+func (s *Server) console(w http.ResponseWriter, r *http.Request) error {
+	id, err := parseVMID(r.PathValue("vm_id"))
+	if err != nil {
+		return err
+	}
+	text, err := s.VMs.Console(r.Context(), accountOf(r.Context()), id)
+	if err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "text/plain; charset=utf-8")
+	_, err = w.Write(text)
+	return err
+}
+
+type listInput struct {
+	Limit          int    `query:"limit" minimum:"1" doc:"How many at most; all if absent"`
+	Offset         int    `query:"offset" minimum:"0" doc:"How many to leave out at the start"`
+	State          string `query:"vmState" enum:"building,starting,running,suspending,suspended,stopped,lost"`
+	IncludeDeleted bool   `query:"includeDeleted"`
+	Search         string `query:"search" doc:"What is in the id or the name, in any case"`
+}
+
+func (s *Server) listVMs(ctx context.Context, in *listInput) (api.VMList, error) {
+	vms, err := s.VMs.VMs(ctx, accountOf(ctx), in.IncludeDeleted)
+	if err != nil {
+		return api.VMList{}, err
+	}
+	list := api.VMList{VMs: []api.VM{}}
+	search := strings.ToLower(in.Search)
+	for i := range vms {
+		vm := shape(&vms[i])
+		if in.State != "" && in.State != string(vm.State) {
+			continue
+		}
+		if !strings.Contains(vm.ID, search) && !strings.Contains(strings.ToLower(vm.Name), search) {
+			continue
+		}
+		count(&list, &vm)
+		if list.TotalCount > in.Offset && (in.Limit == 0 || len(list.VMs) < in.Limit) {
+			list.VMs = append(list.VMs, vm)
+		}
+	}
+	return list, nil
+}
+
+func count(list *api.VMList, vm *api.VM) {
+	list.TotalCount++
+	if vm.Deleted {
+		return
+	}
+	switch vm.State {
+	case api.Running:
+		list.RunningCount++
+	case api.Starting:
+		list.StartingCount++
+	case api.Suspending:
+		list.SuspendingCount++
+	case api.Suspended:
+		list.SuspendedCount++
+	case api.Stopped:
+		list.StoppedCount++
+	case api.Lost:
+		list.LostCount++
+	}
+}
+
+// shape returns a VM as users see it.
+func shape(vm *coppice.VM) api.VM {
+	out := api.VM{
+		ID:     string(vm.ID),
+		Name:   vm.Name,
+		State:  stateOf(vm.State, vm.Verb),
+		Reason: vm.Reason,
+		Sizing: api.Sizing{
+			VCPUCount:    vm.Size.VCPUs,
+			MemSizeMiB:   vm.Size.MemoryMiB,
+			RootfsSizeMB: vm.Size.DiskMiB,
+		},
+		SnapshotID:   string(vm.Snapshot),
+		VMInstanceID: string(vm.Instance),
+		CreatedAt:    vm.CreatedAt.UTC(),
+		Deleted:      vm.Deleted(),
+	}
+	if vm.IdleTimeout > 0 {
+		out.IdleTimeoutSeconds = new(vm.IdleTimeout.Seconds())
+	}
+	p := &api.Persistence{Type: string(vm.Persistence.Type)}
+	switch vm.Persistence.Type {
+	case coppice.Sticky:
+		p.Priority = &vm.Persistence.Priority
+	case coppice.Ephemeral:
+		p.DeleteEvent = (*string)(&vm.Persistence.DeleteEvent)
+	}
+	out.Persistence = p
+	return out
+}
+
+// stateOf returns the state a user sees while verb is in flight. What ends or
+// changes a VM shows the state it has still got.
+func stateOf(state coppice.State, verb coppice.Verb) api.State {
+	switch {
+	case state == coppice.Failed:
+		return api.Lost
+	case verb == coppice.Restore, verb == coppice.Start, verb == coppice.Resume, verb == coppice.Reboot:
+		return api.Starting
+	case verb == coppice.Suspend:
+		return api.Suspending
+	case state == coppice.Absent:
+		return api.Stopped // of a tombstone, which also says that it is deleted
+	}
+	return api.State(state)
+}
+
+// idleTimeout returns a timeout as the root has it: nil is absent, 0 is never.
+func idleTimeout(t api.IdleTimeout, code coppice.Code) (*time.Duration, error) {
+	const century = 100 * 365 * 24 * 3600
+	switch {
+	case !t.Set:
+		return nil, nil
+	case t.Seconds == nil:
+		return new(time.Duration(0)), nil
+	case *t.Seconds <= 0 || *t.Seconds > century:
+		return nil, coppice.Errorf(code, "idleTimeoutSeconds is more than 0, or null for never; not %v", *t.Seconds)
+	}
+	return new(time.Duration(*t.Seconds * float64(time.Second))), nil
+}
