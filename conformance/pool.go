@@ -43,6 +43,7 @@ func TestPool(t *testing.T, open func(t *testing.T) PoolUnderTest) {
 		{"removes a VM", poolRemovesVM},
 		{"keeps what was committed", poolCommitsCapture},
 		{"drops what was only begun", poolDropsBegunCapture},
+		{"clones into a capture", poolClones},
 		{"clones disks that go their own ways", poolClonesAreApart},
 	}
 	for _, test := range tests {
@@ -185,6 +186,28 @@ func poolDropsBegunCapture(t *testing.T, p PoolUnderTest) {
 	_, err := p.CommitCapture(t.Context(), id)
 	must(t, err)
 	wantCaptures(t, p, id)
+}
+
+func poolClones(t *testing.T, p PoolUnderTest) {
+	ctx, first, second := t.Context(), coppice.NewCaptureID(), coppice.NewCaptureID()
+	p.begin(t, first, "old")
+	old, err := p.CommitCapture(ctx, first)
+	must(t, err)
+	vm := p.create(t, coppice.NewVMID(), p.Image.Disk, coppice.Size{DiskMiB: 2, MemoryMiB: 1})
+	want := p.content(t, vm.Disk)
+
+	dst, err := p.BeginCapture(ctx, second)
+	must(t, err)
+	if err := p.Clone(ctx, dst.State, p.VM(coppice.NewVMID()).Disk); err == nil {
+		t.Error("a file that is not there was cloned")
+	}
+	must(t, p.Clone(ctx, dst.Disk, vm.Disk))
+	must(t, p.Clone(ctx, dst.Memory, old.Memory))
+	p.write(t, vm.Disk, "later, and not in the capture")
+	committed, err := p.CommitCapture(ctx, second)
+	must(t, err)
+	p.wantFile(t, committed.Disk, want, 2*mib)
+	p.wantFile(t, committed.Memory, []byte("old memory"), int64(len("old memory")))
 }
 
 func poolClonesAreApart(t *testing.T, p PoolUnderTest) {
