@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io/fs"
 	"time"
 
 	"github.com/hashicorp/yamux"
@@ -16,6 +17,9 @@ import (
 // init may have to come up first.
 const answerDeadline = 90 * time.Second
 
+// errUnasked is why a call fails of which the guest has heard nothing.
+var errUnasked = fmt.Errorf("%w before it was asked", coppice.ErrGuestGone)
+
 // errSilent is why a call is ended whose answer does not come.
 var errSilent = errors.New("the guest does not answer")
 
@@ -27,7 +31,7 @@ type call struct {
 	link   *link
 	stream *yamux.Stream
 	frames *wire.Reader
-	done   func()
+	done   func() // called once it is over
 }
 
 // call begins a call of the session, on a link that works. The caller closes it.
@@ -39,29 +43,46 @@ func (s *session) call(ctx context.Context, req wire.Request) (*call, error) {
 	case <-s.closed:
 		return nil, errClosed
 	}
-	done := func() { <-s.calls }
-	link, err := s.connected(ctx)
+	c, err := s.begin(ctx, req)
 	if err != nil {
-		done()
+		<-s.calls
 		return nil, err
 	}
-	return link.call(ctx, req, done)
+	c.done = func() { <-s.calls }
+	return c, nil
 }
 
-// call begins a call. When ctx ends, whatever waits for its stream fails. done
-// is called when the call is over, also if it fails to begin.
-func (l *link) call(ctx context.Context, req wire.Request, done func()) (*call, error) {
+// begin begins a call on a link that works.
+func (s *session) begin(ctx context.Context, req wire.Request) (*call, error) {
+	for tries := 1; ; tries++ {
+		link, err := s.connected(ctx)
+		if err != nil {
+			return nil, err
+		}
+		c, err := link.begin(ctx, req)
+		if errors.Is(err, errUnasked) && tries < 2 {
+			link.close() // it broke without anyone having noticed
+			continue
+		}
+		return c, err
+	}
+}
+
+// begin begins a call. When ctx ends, whatever waits for its stream fails.
+func (l *link) begin(ctx context.Context, req wire.Request) (*call, error) {
 	stream, err := l.mux.OpenStream()
 	if err != nil {
-		done()
-		return nil, fmt.Errorf("%w: %w", coppice.ErrGuestGone, err)
+		return nil, fmt.Errorf("%w: %w", errUnasked, err)
 	}
 	l.calls.Add(1)
-	c := &call{asked: ctx, link: l, stream: stream, frames: wire.NewReader(stream), done: done}
+	c := &call{asked: ctx, link: l, stream: stream, frames: wire.NewReader(stream), done: func() {}}
 	c.ctx, c.cancel = context.WithCancelCause(ctx)
 	context.AfterFunc(c.ctx, func() { stream.SetDeadline(time.Unix(1, 0)) })
-	if err := wire.WriteJSON(stream, wire.Head, req); err != nil {
-		c.close()
+	if err := wire.WriteRequest(stream, req); err != nil {
+		defer c.close()
+		if errors.Is(err, fs.ErrInvalid) {
+			return nil, err
+		}
 		return nil, c.failed(err)
 	}
 	return c, nil

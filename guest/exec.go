@@ -126,7 +126,7 @@ func (c *call) send(r io.Reader) error {
 func (c *call) kill() {
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(c.asked), killDeadline)
 	defer cancel()
-	k, err := c.link.call(ctx, wire.Request{Op: wire.OpKill, Stream: c.stream.StreamID()}, func() {})
+	k, err := c.link.begin(ctx, wire.Request{Op: wire.OpKill, Stream: c.stream.StreamID()})
 	if err != nil {
 		return
 	}

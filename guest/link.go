@@ -69,10 +69,6 @@ func shakeHands(ctx context.Context, conn net.Conn, patience time.Duration) (*li
 	if err != nil {
 		return nil, err
 	}
-	if err := mux.GoAway(); err != nil { // streams are the host's to open
-		mux.Close()
-		return nil, err
-	}
 	return &link{conn: conn, mux: mux}, nil
 }
 
@@ -115,7 +111,7 @@ func (l *link) identify(ctx context.Context, log *slog.Logger, id coppice.Identi
 	if err != nil {
 		return err
 	}
-	c, err := l.call(ctx, wire.Request{Op: wire.OpIdentify, Identity: identity}, func() {})
+	c, err := l.begin(ctx, wire.Request{Op: wire.OpIdentify, Identity: identity})
 	if err != nil {
 		return err
 	}

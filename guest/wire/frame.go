@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"io"
+	"io/fs"
 )
 
 // A Kind says what a frame is.
@@ -61,6 +62,19 @@ func WriteJSON(w io.Writer, kind Kind, v any) error {
 		return err
 	}
 	return Write(w, kind, content)
+}
+
+// WriteRequest sends the first frame of a stream. The error is an
+// [fs.ErrInvalid] if there is more in the request than a frame may have.
+func WriteRequest(w io.Writer, req Request) error {
+	content, err := json.Marshal(req)
+	if err != nil {
+		return err
+	}
+	if len(content) > MaxRequest {
+		return fmt.Errorf("a request of %d bytes, more than %d: %w", len(content), MaxRequest, fs.ErrInvalid)
+	}
+	return Write(w, Head, content)
 }
 
 // A Reader reads frames from a stream.

@@ -133,6 +133,7 @@ var causes = []struct {
 	{"invalid", syscall.ENOTDIR},
 	{"invalid", syscall.ELOOP},
 	{"invalid", syscall.ENAMETOOLONG},
+	{"invalid", syscall.E2BIG},
 }
 
 // NewError returns err as it goes over the wire.

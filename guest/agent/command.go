@@ -1,0 +1,176 @@
+package agent
+
+import (
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"os"
+	"os/exec"
+	"sync"
+	"syscall"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/coppice-vm/coppice/guest/wire"
+)
+
+// A command is a running shell and all that it started: its own session,
+// process group and cgroup.
+type command struct {
+	process        *os.Process
+	group          *cgroup  // nil where there are none
+	stdin          *os.File // nil if it has none
+	stdout, stderr *os.File
+
+	mu       sync.Mutex
+	ended    bool // the main process has; what it left behind stays
+	timedOut bool
+}
+
+// start starts a command as a user.
+func (a *Agent) start(spec *wire.Exec) (*command, error) {
+	u, err := a.lookUp(spec.User)
+	if err != nil {
+		return nil, err
+	}
+	shell := "/bin/bash"
+	if _, err := os.Stat(shell); err != nil {
+		shell = "/bin/sh"
+	}
+	dir, err := u.workDir(spec.Dir)
+	if err != nil {
+		return nil, err
+	}
+	a.self.mu.Lock()
+	env := append(u.environment(shell, a.self.vm), spec.Env...)
+	a.self.mu.Unlock()
+	return a.startProcess(&exec.Cmd{
+		Path:        shell,
+		Args:        []string{shell, "-c", spec.Command},
+		Dir:         dir,
+		Env:         env,
+		SysProcAttr: &syscall.SysProcAttr{Credential: u.credential(), Setsid: true},
+	}, spec.Stdin)
+}
+
+// workDir returns the directory a command runs in: the home if there is one
+// and no other is asked for.
+func (u user) workDir(asked string) (string, error) {
+	dir := u.abs(asked)
+	info, err := os.Stat(dir)
+	switch {
+	case err == nil && info.IsDir():
+		return dir, nil
+	case asked == "":
+		return "/", nil
+	case err == nil:
+		err = &fs.PathError{Op: "run in", Path: dir, Err: syscall.ENOTDIR}
+	}
+	return "", err
+}
+
+// startProcess starts cmd, with its ends of the pipes and a cgroup of its own.
+func (a *Agent) startProcess(cmd *exec.Cmd, stdin bool) (c *command, err error) {
+	c = &command{}
+	var theirs []*os.File
+	defer func() {
+		for _, f := range theirs {
+			f.Close()
+		}
+		if err != nil {
+			c.close()
+		}
+	}()
+	if stdin {
+		r, w, err := os.Pipe()
+		if err != nil {
+			return c, err
+		}
+		c.stdin, cmd.Stdin, theirs = w, r, append(theirs, r)
+	}
+	for _, out := range []struct {
+		ours   **os.File
+		theirs *io.Writer
+	}{{&c.stdout, &cmd.Stdout}, {&c.stderr, &cmd.Stderr}} {
+		r, w, err := os.Pipe()
+		if err != nil {
+			return c, err
+		}
+		*out.ours, *out.theirs, theirs = r, w, append(theirs, w)
+	}
+	if c.group = a.cgroup.create(); c.group != nil {
+		cmd.SysProcAttr.UseCgroupFD = true
+		cmd.SysProcAttr.CgroupFD = c.group.fd()
+	}
+	if err := cmd.Start(); err != nil {
+		return c, err
+	}
+	c.process = cmd.Process
+	return c, nil
+}
+
+// close lets go of what the command needs once it has ended, or not begun.
+func (c *command) close() {
+	for _, f := range []*os.File{c.stdin, c.stdout, c.stderr} {
+		if f != nil {
+			f.Close()
+		}
+	}
+	if c.group != nil {
+		c.group.release()
+	}
+}
+
+// kill kills every process of the command, unless its main process has ended.
+func (c *command) kill() error {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.ended {
+		return nil
+	}
+	if c.group != nil {
+		return c.group.kill()
+	}
+	return killSession(c.process.Pid)
+}
+
+// wait returns how the main process ended, when it has. After a timeout (0 is
+// none) the command is killed.
+func (c *command) wait(timeout time.Duration) (wire.Exited, error) {
+	if timeout > 0 {
+		defer time.AfterFunc(timeout, func() {
+			c.mu.Lock()
+			c.timedOut = !c.ended
+			c.mu.Unlock()
+			c.kill()
+		}).Stop()
+	}
+	// The process is left a zombie until ended is set, so that kill never meets
+	// another one of the same number.
+	for {
+		err := unix.Waitid(unix.P_PID, c.process.Pid, nil, unix.WEXITED|unix.WNOWAIT, nil)
+		if err == nil {
+			break
+		}
+		if !errors.Is(err, unix.EINTR) {
+			return wire.Exited{}, fmt.Errorf("wait for the command: %w", err)
+		}
+	}
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.ended = true
+	state, err := c.process.Wait()
+	if err != nil {
+		return wire.Exited{}, err
+	}
+	if c.timedOut {
+		return wire.Exited{Code: 124, TimedOut: true}, nil
+	}
+	status := state.Sys().(syscall.WaitStatus)
+	if status.Signaled() {
+		return wire.Exited{Code: 128 + int(status.Signal())}, nil
+	}
+	return wire.Exited{Code: status.ExitStatus()}, nil
+}
