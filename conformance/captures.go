@@ -32,25 +32,6 @@ func TestCaptures(t *testing.T, open func(t *testing.T) Records) {
 	}
 }
 
-// aCapture returns a capture with every field set.
-func aCapture(id coppice.CaptureID) coppice.Capture {
-	return coppice.Capture{
-		ID: id, Account: "alice", Name: "näme", Source: "source", Instance: "instance", Image: "image",
-		Size: coppice.Size{VCPUs: 2, MemoryMiB: 1024, DiskMiB: 16384},
-		Live: true, Keep: true,
-		Persistence: coppice.Persistence{Type: coppice.Ephemeral, Priority: 7, DeleteEvent: coppice.OnStop},
-		CreatedAt:   epoch, DeletedAt: epoch.Add(1),
-	}
-}
-
-// aBareCapture returns a capture with nothing set that may be empty.
-func aBareCapture(id coppice.CaptureID, account coppice.AccountID, created time.Time) coppice.Capture {
-	return coppice.Capture{
-		ID: id, Account: account, CreatedAt: created,
-		Size: coppice.Size{VCPUs: 1, MemoryMiB: 1, DiskMiB: 1},
-	}
-}
-
 func capturesKeepEveryField(t *testing.T, s Records) {
 	for _, c := range []coppice.Capture{aCapture("full"), aBareCapture("bare", coppice.SystemAccount, epoch)} {
 		must(t, s.InsertCapture(t.Context(), c))

@@ -13,12 +13,6 @@ import (
 	"github.com/coppice-vm/coppice"
 )
 
-// Records are the ports that refer to each other's rows.
-type Records interface {
-	coppice.Store
-	coppice.Captures
-}
-
 // TestStore examines a store. open returns a new, empty one, and cleans up by t.
 func TestStore(t *testing.T, open func(t *testing.T) Records) {
 	tests := []struct {
@@ -44,34 +38,6 @@ func TestStore(t *testing.T, open func(t *testing.T) Records) {
 			must(t, s.InsertCapture(t.Context(), aCapture("base"))) // for aVM
 			test.test(t, s)
 		})
-	}
-}
-
-// epoch is an instant with nanoseconds, so that a store that drops them is found out.
-var epoch = time.Date(2026, 11, 23, 12, 0, 0, 123456789, time.UTC)
-
-// aVM returns a VM with every field set.
-func aVM(id coppice.VMID) coppice.VM {
-	return coppice.VM{
-		ID: id, Account: "alice", Name: "näme with ' and \x00 and \"",
-		State: coppice.Running, Verb: coppice.Suspend, VerbSince: epoch.Add(1), Reason: "a reason",
-		Size: coppice.Size{VCPUs: 2, MemoryMiB: 1024, DiskMiB: 16384},
-		Persistence: coppice.Persistence{
-			Type: coppice.Ephemeral, Priority: 7, DeleteEvent: coppice.OnSuspend,
-		},
-		IdleTimeout: 1234567891 * time.Nanosecond,
-		Image:       "image", Base: "base", Snapshot: "snapshot", Parent: "parent",
-		Instance: "instance", HostBoot: "boot",
-		CreatedAt: epoch, StartedAt: epoch.Add(2), DeletedAt: epoch.Add(3),
-	}
-}
-
-// aBareVM returns a VM with nothing set that may be empty.
-func aBareVM(id coppice.VMID, account coppice.AccountID, created time.Time) coppice.VM {
-	return coppice.VM{
-		ID: id, Account: account, CreatedAt: created, State: coppice.Absent,
-		Size:        coppice.Size{VCPUs: 1, MemoryMiB: 1, DiskMiB: 1},
-		Persistence: coppice.Persistence{Type: coppice.Sticky},
 	}
 }
 
@@ -352,23 +318,5 @@ func storeCanceled(t *testing.T, s coppice.Store) {
 	wantVM(t, s, vm)
 	if _, err := s.VM(t.Context(), "late"); !errors.Is(err, coppice.ErrNoVM) {
 		t.Errorf("the VM that was inserted too late: %v, want ErrNoVM", err)
-	}
-}
-
-func insert(t *testing.T, s coppice.Store, vm coppice.VM) {
-	t.Helper()
-	if err := s.InsertVM(t.Context(), vm); err != nil {
-		t.Errorf("insert: %v", err)
-	}
-}
-
-func wantVM(t *testing.T, s coppice.Store, want coppice.VM) {
-	t.Helper()
-	got, err := s.VM(t.Context(), want.ID)
-	if err != nil {
-		t.Fatal(err)
-	}
-	if diff := cmp.Diff(want, got); diff != "" {
-		t.Errorf("wanted VM (-) and the one there is (+):\n%s", diff)
 	}
 }

@@ -3,6 +3,7 @@ package sqlite_test
 import (
 	"context"
 	"database/sql"
+	"flag"
 	"os"
 	"path/filepath"
 	"strings"
@@ -20,6 +21,7 @@ func TestMain(m *testing.M) {
 		writeForEver(path)
 		return
 	}
+	flag.Set("rapid.checks", "30") // each opens a database; the command line may ask for more
 	goleak.VerifyTestMain(m)
 }
 
