@@ -4,13 +4,20 @@
 package host
 
 import (
+	"errors"
 	"fmt"
 	"os"
 	"path/filepath"
+	"strings"
+
+	"github.com/coppice-vm/coppice"
 )
 
 // DefaultDir is the data directory when nothing else is said.
 const DefaultDir Dir = "/var/lib/coppice"
+
+// imageFile holds the id of the image that new VMs start from.
+const imageFile = "image"
 
 // A Dir is a data directory: all that one daemon keeps. Only root may enter it,
 // since the disks of VMs are in it.
@@ -22,11 +29,11 @@ func (d Dir) Database() string { return d.file("coppice.db") }
 // Pool is where disks and memory files are: on a file system that can share blocks.
 func (d Dir) Pool() string { return d.file("pool") }
 
-// Run is where the sockets of VMM processes are.
+// Run is where each VMM process has its sockets and its console.
 func (d Dir) Run() string { return d.file("run") }
 
-// Consoles is where the serial consoles of VMs are kept.
-func (d Dir) Consoles() string { return d.file("consoles") }
+// Accelerator is the file that remembers whether KVM works here.
+func (d Dir) Accelerator() string { return d.file("accelerator.json") }
 
 // Log is the daemon's log.
 func (d Dir) Log() string { return d.file("coppice.log") }
@@ -45,6 +52,47 @@ func (d Dir) Make() error {
 		return fmt.Errorf("the data directory %q is not an absolute path", string(d))
 	}
 	return os.MkdirAll(string(d), 0o700)
+}
+
+// Image returns the id of the image that new VMs start from. The error wraps
+// [io/fs.ErrNotExist] if none has been set.
+func (d Dir) Image() (coppice.ImageID, error) {
+	b, err := os.ReadFile(d.file(imageFile))
+	return coppice.ImageID(strings.TrimSpace(string(b))), err
+}
+
+// SetImage sets the image that new VMs start from, once the daemon starts.
+func (d Dir) SetImage(id coppice.ImageID) error {
+	return writeFile(d.file(imageFile), []byte(id+"\n"))
+}
+
+// Remove removes the files that this package and the daemon keep in the
+// directory, and the directory itself if nothing else is in it: the pool has
+// been removed before, and strangers' files stay.
+func (d Dir) Remove() error {
+	names := []string{imageFile, filepath.Base(d.Accelerator()), filepath.Base(d.Credentials()), filepath.Base(d.PIDFile())}
+	for _, base := range []string{d.Database(), d.Log()} {
+		matches, err := filepath.Glob(base + "*") // SQLite's journals; the log before this one
+		if err != nil {
+			return err
+		}
+		for _, m := range matches {
+			names = append(names, filepath.Base(m))
+		}
+	}
+	for _, name := range names {
+		if err := os.Remove(d.file(name)); err != nil && !errors.Is(err, os.ErrNotExist) {
+			return err
+		}
+	}
+	if err := os.RemoveAll(d.Run()); err != nil {
+		return err
+	}
+	err := os.Remove(string(d))
+	if errors.Is(err, os.ErrNotExist) {
+		return nil
+	}
+	return err
 }
 
 // writeFile replaces a file by data, atomically and durably, readable by its owner only.

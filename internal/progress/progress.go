@@ -70,6 +70,13 @@ func (s *Step) Note(format string, args ...any) {
 	fmt.Fprintf(s.steps.w, "%-14s %8s  %s ...\n", s.name, s.elapsed(), note)
 }
 
+// Detail is a Note too fleeting for lines that stay: it is shown only if the line moves.
+func (s *Step) Detail(format string, args ...any) {
+	if s.bar != nil {
+		s.Note(format, args...)
+	}
+}
+
 // Result sets what the step's last line says.
 func (s *Step) Result(format string, args ...any) {
 	s.result = fmt.Sprintf(format, args...)

@@ -1,0 +1,123 @@
+package main
+
+import (
+	"cmp"
+	"fmt"
+	"io"
+	"log/slog"
+	"net"
+	"path/filepath"
+	"slices"
+	"strings"
+
+	"github.com/spf13/pflag"
+
+	"github.com/coppice-vm/coppice/internal/host"
+)
+
+// A config is what the daemon is told. Flags win over the environment, the
+// environment over the defaults; [config.settings] is the whole of it.
+type config struct {
+	data      string
+	cache     string
+	listen    string
+	accel     string
+	logLevel  string
+	logFormat string
+}
+
+// A setting is one line of the configuration.
+type setting struct {
+	flag, env, fallback, usage string
+
+	value *string
+	check func(string) error
+}
+
+// settings lists all there is to configure. docs/CONFIG.md is the same table.
+func (c *config) settings() []setting {
+	return []setting{
+		{"data", "COPPICE_DATA", string(host.DefaultDir),
+			"directory for all that coppice keeps", &c.data, absolute},
+		{"cache", "COPPICE_CACHE", "/var/cache/coppice",
+			"directory for what can be made again: packages, images", &c.cache, absolute},
+		{"listen", "COPPICE_LISTEN", "127.0.0.1:4700",
+			"address of the API; port 0 takes a free one", &c.listen, address},
+		{"accel", "COPPICE_ACCEL", "auto",
+			"auto, kvm or tcg: whether KVM runs the VMs; auto tries it once per kernel", &c.accel, oneOf("auto", "kvm", "tcg")},
+		{"log-level", "COPPICE_LOG_LEVEL", "info",
+			"debug, info, warn or error", &c.logLevel, oneOf("debug", "info", "warn", "error")},
+		{"log-format", "COPPICE_LOG_FORMAT", "text",
+			"text or json", &c.logFormat, oneOf("text", "json")},
+	}
+}
+
+// bind makes flags of the named settings, or of all but "data", which every
+// command has. The environment's word is the default.
+func (c *config) bind(fs *pflag.FlagSet, getenv func(string) string, names ...string) {
+	for _, s := range c.settings() {
+		if slices.Contains(names, s.flag) || len(names) == 0 && s.flag != "data" {
+			fs.StringVar(s.value, s.flag, cmp.Or(getenv(s.env), s.fallback), s.usage+" ["+s.env+"]")
+		}
+	}
+}
+
+// check reports the first setting that makes no sense, by all its names.
+func (c *config) check() error {
+	for _, s := range c.settings() {
+		if *s.value == "" { // no flag of this command
+			continue
+		}
+		if err := s.check(*s.value); err != nil {
+			return fmt.Errorf("--%s (%s) %q: %w", s.flag, s.env, *s.value, err)
+		}
+	}
+	return nil
+}
+
+// args is the command line by which the daemon gets this configuration.
+func (c *config) args() []string {
+	args := []string{"serve"}
+	for _, s := range c.settings() {
+		args = append(args, "--"+s.flag+"="+*s.value)
+	}
+	return args
+}
+
+func (c *config) dir() host.Dir { return host.Dir(c.data) }
+
+// logger returns a logger as configured.
+func (c *config) logger(w io.Writer) *slog.Logger {
+	var level slog.Level
+	level.UnmarshalText([]byte(c.logLevel)) // checked
+	options := &slog.HandlerOptions{Level: level}
+	if c.logFormat == "json" {
+		return slog.New(slog.NewJSONHandler(w, options))
+	}
+	return slog.New(slog.NewTextHandler(w, options))
+}
+
+func absolute(v string) error {
+	if !filepath.IsAbs(v) {
+		return fmt.Errorf("want an absolute path")
+	}
+	return nil
+}
+
+func address(v string) error {
+	if _, _, err := net.SplitHostPort(v); err != nil {
+		return fmt.Errorf("want host:port, as in 127.0.0.1:4700")
+	}
+	return nil
+}
+
+func oneOf(values ...string) func(string) error {
+	return func(v string) error {
+		for _, want := range values {
+			if v == want {
+				return nil
+			}
+		}
+		return fmt.Errorf("want %s", strings.Join(values, ", "))
+	}
+}

@@ -1,0 +1,228 @@
+package main
+
+import (
+	"cmp"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"strings"
+	"text/tabwriter"
+
+	"github.com/spf13/cobra"
+	"golang.org/x/sys/unix"
+
+	"github.com/coppice-vm/coppice/api"
+	"github.com/coppice-vm/coppice/client"
+	"github.com/coppice-vm/coppice/internal/host"
+	"github.com/coppice-vm/coppice/qemu"
+)
+
+func (m *Main) doctorCommand() *cobra.Command {
+	cmd := &cobra.Command{
+		Use:   "doctor",
+		Short: "Look at this machine: what there is, what is missing, and how to mend it",
+		Long: `Look at this machine: what there is, what is missing, and how to mend it.
+
+The exit status is 1 if something is broken.`,
+		Args: cobra.NoArgs,
+		RunE: m.then(func(ctx context.Context, _ []string) error { return m.doctor(ctx) }),
+	}
+	m.config.bind(cmd.Flags(), m.Getenv, "cache", "accel")
+	return cmd
+}
+
+// A finding is one thing that the doctor looked at.
+type finding struct {
+	Name   string `json:"name"`
+	Broken bool   `json:"broken"`
+	Text   string `json:"text"`
+	// Fix is what to do about it; empty if nothing needs doing.
+	Fix string `json:"fix,omitempty"`
+}
+
+const fixUp = "make up (or: coppice up)"
+
+func (m *Main) doctor(ctx context.Context) error {
+	findings := []finding{
+		{Name: "coppice", Text: version()},
+		{Name: "machine", Text: describeMachine().String()},
+		findPackages(),
+		findQEMU(ctx),
+		m.findData(),
+		m.findPool(),
+		m.findImage(),
+		m.findAccelerator(),
+		m.findDaemon(),
+		m.findAPI(ctx),
+	}
+	broken := 0
+	for _, f := range findings {
+		if f.Broken {
+			broken++
+		}
+	}
+	err := m.print(findings, func(w *tabwriter.Writer) {
+		for _, f := range findings {
+			mark := "ok"
+			if f.Broken {
+				mark = "BROKEN"
+			} else if f.Fix != "" {
+				mark = "note"
+			}
+			fmt.Fprintf(w, "%s\t%s\t%s\n", mark, f.Name, f.Text)
+			if f.Fix != "" {
+				fmt.Fprintf(w, "\t\tto mend it: %s\n", f.Fix)
+			}
+		}
+	})
+	if err == nil && broken > 0 {
+		err = exitStatus(1)
+	}
+	return err
+}
+
+func findPackages() finding {
+	f := finding{Name: "packages", Text: "all there"}
+	if names := missing(hostPackages()); len(names) > 0 {
+		f.Broken = true
+		f.Text = "missing: " + strings.Join(names, " ")
+		f.Fix = "apt-get install " + strings.Join(names, " ") + ", or " + fixUp
+	}
+	return f
+}
+
+func findQEMU(ctx context.Context) finding {
+	v, err := qemu.Version(ctx, "")
+	if err != nil {
+		return finding{Name: "QEMU", Broken: true, Text: err.Error(), Fix: fixUp}
+	}
+	return finding{Name: "QEMU", Text: v}
+}
+
+func (m *Main) findData() finding {
+	f := finding{Name: "data", Text: m.config.data}
+	if _, err := os.Stat(m.config.data); err != nil {
+		f.Broken, f.Text, f.Fix = true, err.Error(), fixUp
+	}
+	return f
+}
+
+// findPool looks at the file system of the pool, and at the one around it, which
+// it may be an image in.
+func (m *Main) findPool() finding {
+	const low = 5 << 30
+	f := finding{Name: "pool", Text: m.config.dir().Pool()}
+	var pool, around unix.Statfs_t
+	err := errors.Join(unix.Statfs(m.config.dir().Pool(), &pool), unix.Statfs(m.config.data, &around))
+	if err != nil {
+		f.Broken, f.Text, f.Fix = true, f.Text+": "+err.Error(), fixUp
+		return f
+	}
+	kind, shares := fileSystem(pool.Type)
+	free := min(int64(pool.Bavail)*pool.Bsize, int64(around.Bavail)*around.Bsize)
+	f.Text += fmt.Sprintf(": %s, %s, of which %s can still be written", kind,
+		gib(int64(pool.Blocks)*pool.Bsize), gib(free))
+	switch {
+	case !shares:
+		f.Broken, f.Fix = true, "its image is not mounted: "+fixUp
+	case free < low:
+		f.Fix = "make room: delete VMs (coppice rm), or other files on that disk"
+	}
+	return f
+}
+
+// fileSystem returns the name of a file system, and whether it can share blocks.
+func fileSystem(magic int64) (name string, shares bool) {
+	switch magic {
+	case unix.XFS_SUPER_MAGIC:
+		return "xfs", true
+	case unix.BTRFS_SUPER_MAGIC:
+		return "btrfs", true
+	}
+	return fmt.Sprintf("a file system (%#x) that cannot share blocks", magic), false
+}
+
+func (m *Main) findImage() finding {
+	id, err := m.config.dir().Image()
+	if errors.Is(err, fs.ErrNotExist) {
+		return finding{Name: "image", Broken: true, Text: "none is installed", Fix: fixUp}
+	}
+	if err != nil {
+		return finding{Name: "image", Broken: true, Text: err.Error(), Fix: fixUp}
+	}
+	return finding{Name: "image", Text: string(id)}
+}
+
+// findAccelerator says what the daemon has found out, or will.
+func (m *Main) findAccelerator() finding {
+	f := finding{Name: "accelerator"}
+	if m.config.accel != "auto" {
+		f.Text = m.config.accel + ": configured"
+		return f
+	}
+	var found struct{ Accel, Detail, Kernel string }
+	b, err := os.ReadFile(m.config.dir().Accelerator())
+	if err == nil {
+		err = json.Unmarshal(b, &found)
+	}
+	kvm, kvmErr := os.OpenFile("/dev/kvm", os.O_RDWR, 0)
+	if kvmErr == nil {
+		kvm.Close()
+	}
+	switch {
+	case kvmErr != nil:
+		f.Text = fmt.Sprintf("tcg: KVM cannot be used: %v", kvmErr)
+	case errors.Is(err, fs.ErrNotExist):
+		f.Text = "not tried yet: the daemon tries KVM when it starts"
+	case err != nil:
+		f.Broken, f.Text, f.Fix = true, err.Error(), "remove "+m.config.dir().Accelerator()
+	default:
+		f.Text = fmt.Sprintf("%s: %s, as was tried on Linux %s", found.Accel, found.Detail, found.Kernel)
+	}
+	return f
+}
+
+func (m *Main) findDaemon() finding {
+	f := finding{Name: "daemon"}
+	p, err := m.config.dir().Daemon()
+	switch {
+	case errors.Is(err, host.ErrNoDaemon):
+		f.Broken, f.Text, f.Fix = true, "does not run", fixUp
+		return f
+	case err != nil:
+		f.Broken, f.Text, f.Fix = true, err.Error(), "look at that process"
+		return f
+	}
+	rss, _ := procField(fmt.Sprintf("/proc/%d/status", p.PID), "VmRSS")
+	f.Text = fmt.Sprintf("process %d, %s, log in %s", p.PID, cmp.Or(rss, "of unknown size"), m.config.dir().Log())
+	exe, err := os.Executable()
+	if err == nil {
+		if same, err := p.Runs(exe); err == nil && !same {
+			f.Fix = "it is of another build than this program: " + fixUp
+		}
+	}
+	return f
+}
+
+func (m *Main) findAPI(ctx context.Context) finding {
+	f := finding{Name: "API"}
+	creds, err := m.credentials()
+	if err != nil {
+		f.Broken, f.Text, f.Fix = true, err.Error(), fixUp
+		return f
+	}
+	var list api.VMList
+	c, err := client.New(creds.URL, creds.Key)
+	if err == nil {
+		list, err = c.VMs(ctx, client.Query{})
+	}
+	if err != nil {
+		f.Broken, f.Text, f.Fix = true, err.Error(), fixUp
+		return f
+	}
+	f.Text = fmt.Sprintf("%s: %d VMs, %d running", creds.URL, list.TotalCount, list.RunningCount)
+	return f
+}

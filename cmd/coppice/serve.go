@@ -1,0 +1,231 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net"
+	"os"
+	"path/filepath"
+	"sync"
+	"time"
+
+	"github.com/coppice-vm/coppice"
+	"github.com/coppice-vm/coppice/guest"
+	"github.com/coppice-vm/coppice/http"
+	"github.com/coppice-vm/coppice/image"
+	"github.com/coppice-vm/coppice/internal/host"
+	"github.com/coppice-vm/coppice/lifecycle"
+	"github.com/coppice-vm/coppice/pool"
+	"github.com/coppice-vm/coppice/qemu"
+	"github.com/coppice-vm/coppice/sqlite"
+)
+
+const (
+	// maxPoolBytes is how large the pool's file system may become where it has
+	// to be an image file: it is sparse and holds no more than is written.
+	maxPoolBytes = 4 << 40
+	// finishTime is how long a daemon that was told to end waits for requests
+	// and for what is being done to VMs.
+	finishTime = 20 * time.Second
+)
+
+// A daemon is everything that serves a data directory.
+type daemon struct {
+	log     *slog.Logger
+	manager *lifecycle.Manager
+	server  *http.Server
+	served  chan error         // what serving ended with
+	cancel  context.CancelFunc // ends what the daemon does by itself
+	work    sync.WaitGroup
+	closers []func() error // run in reverse
+}
+
+// openDaemon starts a daemon, which answers when it is returned. Nothing is left
+// of one that could not start. The caller closes it.
+func openDaemon(ctx context.Context, c config, log *slog.Logger) (_ *daemon, err error) {
+	d := &daemon{log: log, served: make(chan error, 1)}
+	defer func() {
+		if err != nil {
+			err = errors.Join(err, d.release())
+		}
+	}()
+	dir := c.dir()
+	if err := dir.Make(); err != nil {
+		return nil, err
+	}
+	claim, err := dir.Claim()
+	if err != nil {
+		return nil, err
+	}
+	d.closers = append(d.closers, claim.Release)
+
+	host.Notify("STATUS=opening the pool")
+	if err := pool.EnsureFilesystem(ctx, dir.Pool(), maxPoolBytes, log); err != nil {
+		return nil, err
+	}
+	files, err := pool.Open(dir.Pool(), log)
+	if err != nil {
+		return nil, err
+	}
+	d.closers = append(d.closers, files.Close)
+	db, err := sqlite.Open(ctx, dir.Database())
+	if err != nil {
+		return nil, err
+	}
+	d.closers = append(d.closers, db.Close)
+
+	host.Notify("STATUS=installing the image")
+	img, err := installedImage(ctx, c, files, log)
+	if err != nil {
+		return nil, err
+	}
+	if err := dir.SetImage(img.ID); err != nil {
+		return nil, err
+	}
+	host.Notify("STATUS=finding out whether KVM works here")
+	accel, why, err := accelerator(ctx, c, img, log)
+	if err != nil {
+		return nil, err
+	}
+	log.Info("accelerator", "accel", accel, "because", why)
+	boot, err := host.BootID()
+	if err != nil {
+		return nil, err
+	}
+	vmm := qemu.New(qemu.Config{RunDir: dir.Run(), Accel: accel, Log: log})
+	d.closers = append(d.closers, func() error { vmm.Close(); return nil })
+	d.manager, err = lifecycle.Open(ctx, lifecycle.Config{
+		Store: db, Captures: db, Hypervisor: vmm, Pool: files, Guest: guest.New(log), Log: log,
+		Image: img.ID, Size: defaultSize(accel), HostBoot: boot,
+	})
+	if err != nil {
+		return nil, err
+	}
+	d.closers = append(d.closers, d.closeManager)
+	return d, d.serve(ctx, c, db)
+}
+
+// serve opens the API.
+func (d *daemon) serve(ctx context.Context, c config, db *sqlite.DB) (err error) {
+	d.server, err = http.New(http.Config{
+		VMs: d.manager, Auth: keys{db}, Log: d.log, Version: version(), SpoolDir: c.data,
+		Ready: func(ctx context.Context) error {
+			_, err := db.VMs(ctx, coppice.VMFilter{})
+			return err
+		},
+	})
+	if err != nil {
+		return err
+	}
+	listener, err := new(net.ListenConfig).Listen(ctx, "tcp", c.listen)
+	if err != nil {
+		return fmt.Errorf("%w (choose another address with --listen)", err)
+	}
+	url := localURL(listener.Addr())
+	if err := ensureCredentials(ctx, db, c.dir(), url); err != nil {
+		return errors.Join(err, listener.Close())
+	}
+	go func() { d.served <- d.server.Serve(listener) }()
+	d.closers = append(d.closers, func() error {
+		ctx, cancel := context.WithTimeout(context.Background(), finishTime)
+		defer cancel()
+		return d.server.Shutdown(ctx)
+	})
+	d.log.Info("serving", "url", url, "data", c.data)
+
+	// The first VM of the default size is to find its template made.
+	ctx, d.cancel = context.WithCancel(context.WithoutCancel(ctx))
+	d.work.Go(func() {
+		if _, err := d.manager.Template(ctx, d.manager.Size); err != nil && ctx.Err() == nil {
+			d.log.Error("the template of the default size could not be made; the first create tries again", "error", err)
+		}
+	})
+	return nil
+}
+
+// Wait returns when ctx ends, or with the error that ended the serving.
+func (d *daemon) Wait(ctx context.Context) error {
+	select {
+	case err := <-d.served:
+		return err
+	case <-ctx.Done():
+		d.log.Info("leaving; the VMs run on")
+		return nil
+	}
+}
+
+// Close stops the daemon: what is being done is finished if it does not take
+// long, and the VMs run on.
+func (d *daemon) Close() error {
+	d.cancel()
+	err := d.release()
+	d.work.Wait()
+	return err
+}
+
+func (d *daemon) closeManager() error {
+	ctx, cancel := context.WithTimeout(context.Background(), finishTime)
+	defer cancel()
+	d.manager.Close(ctx)
+	return nil
+}
+
+// release closes what has been opened, the last first.
+func (d *daemon) release() error {
+	var errs []error
+	for i := len(d.closers) - 1; i >= 0; i-- {
+		errs = append(errs, d.closers[i]())
+	}
+	d.closers = nil
+	return errors.Join(errs...)
+}
+
+// installedImage returns the image of this build in the pool, put there from
+// the cache if need be.
+func installedImage(ctx context.Context, c config, files *pool.Pool, log *slog.Logger) (coppice.Image, error) {
+	agent, err := agentBinary()
+	if err != nil {
+		return coppice.Image{}, err
+	}
+	builder := image.Builder{CacheDir: c.images(), Log: log, Progress: func(stage string) { host.Notify("STATUS=" + stage) }}
+	base, err := builder.Build(ctx)
+	if err != nil {
+		return coppice.Image{}, fmt.Errorf("build the base image: %w", err)
+	}
+	return files.InstallImage(ctx, base.ID(agent), func(dir string) (coppice.Image, error) {
+		return base.Install(ctx, agent, dir)
+	})
+}
+
+// accelerator returns what is to run the VMs, and why.
+func accelerator(ctx context.Context, c config, img coppice.Image, log *slog.Logger) (qemu.Accel, string, error) {
+	if c.accel != "auto" {
+		return qemu.Accel(c.accel), "configured", nil
+	}
+	return qemu.Probe(ctx, qemu.Trial{Image: img, StatePath: c.dir().Accelerator(), Scratch: c.dir().Pool(), Log: log})
+}
+
+// agentBinary reads the guest agent, which lies beside this program.
+func agentBinary() ([]byte, error) {
+	exe, err := os.Executable()
+	if err != nil {
+		return nil, err
+	}
+	agent, err := os.ReadFile(filepath.Join(filepath.Dir(exe), "coppice-agent"))
+	if err != nil {
+		return nil, fmt.Errorf("the guest agent belongs beside the program: %w", err)
+	}
+	return agent, nil
+}
+
+// defaultSize is what a VM gets that asks for nothing. Where processors are
+// emulated a second one makes nearly everything slower, so there it is one.
+func defaultSize(accel qemu.Accel) coppice.Size {
+	size := coppice.Size{VCPUs: 2, MemoryMiB: 1024, DiskMiB: 16 << 10}
+	if accel == qemu.TCG {
+		size.VCPUs = 1
+	}
+	return size
+}
