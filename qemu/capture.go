@@ -19,6 +19,9 @@ import (
 func (r *run) Capture(ctx context.Context, dst coppice.CaptureFiles, leave coppice.Leave) (coppice.CaptureStats, error) {
 	r.guest.Lock()
 	defer r.guest.Unlock()
+	ctx, cancel := context.WithCancelCause(ctx)
+	defer cancel(nil)
+	defer context.AfterFunc(r.attached, func() { cancel(coppice.ErrNoRun) })()
 	stats, err := r.capture(ctx, dst, leave)
 	if err != nil {
 		return coppice.CaptureStats{}, fmt.Errorf("capture %s: %w", r.machine.VM, noSpace(err))
@@ -41,6 +44,7 @@ func (r *run) capture(ctx context.Context, dst coppice.CaptureFiles, leave coppi
 	if err != nil {
 		return stats, err
 	}
+	r.prepareFreezer(ram)
 
 	began := time.Now()
 	finish, err := r.freeze(ctx, c, ram, dst.State)
@@ -76,7 +80,7 @@ func (r *run) freeze(ctx context.Context, c *capture, ram span, state string) (f
 	disk.Go(func() error { return reflink.CloneFile(c.diskCopy, c.disk) })
 	err = r.do(ctx, "xen-save-devices-state", map[string]any{"filename": state, "live": false}, nil)
 	if err == nil {
-		finish, err = secureByWriting(ctx, r.proc.pid, ram, c.memory)
+		finish, err = r.secure(ctx, ram, c.memory)
 	}
 	return finish, errors.Join(err, disk.Wait())
 }
@@ -87,24 +91,6 @@ func (r *run) goOn(ctx context.Context) error {
 		return nil
 	}
 	return r.do(context.WithoutCancel(ctx), "cont", nil, nil)
-}
-
-// A finisher completes a capture's memory file and returns how many bytes of
-// it differ from the base.
-type finisher func(ctx context.Context) (dirty uint64, err error)
-
-// secureByWriting secures a stopped guest's memory by writing what differs
-// from the base to dst, which is a clone of it. It takes as long as that takes.
-func secureByWriting(ctx context.Context, pid int, ram span, dst *os.File) (finisher, error) {
-	spans, err := privatePages(pid, ram)
-	if err != nil {
-		return nil, err
-	}
-	dirty := total(spans)
-	if err := copyPages(ctx, dst, pid, ram, spans); err != nil {
-		return nil, err
-	}
-	return func(context.Context) (uint64, error) { return dirty, nil }, nil
 }
 
 // A capture is the files of one that is being made.

@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/coppice-vm/coppice"
+	"github.com/coppice-vm/coppice/qemu/freeze"
 	"github.com/coppice-vm/coppice/qemu/qmp"
 )
 
@@ -32,8 +33,10 @@ type run struct {
 	stopped chan struct{} // the guest does not execute any more
 	opened  chan struct{} // something in the guest has opened the agent's port
 
-	guest  sync.Mutex // held while the guest is being paused or let go on
-	paused bool       // Capture left it so; guarded by guest
+	guest        sync.Mutex // held while the guest is being paused or let go on, and guards:
+	paused       bool       // Capture left it so
+	freezer      *freeze.Freezer
+	triedFreezer bool
 
 	ending sync.Once
 	ended  chan struct{} // closed when exit is known
@@ -42,9 +45,9 @@ type run struct {
 	killing sync.Mutex
 	killed  bool // guarded by killing
 
-	leaving sync.Once
-	left    chan struct{} // closed by detach
-	watched chan struct{} // closed when watch has returned
+	attached context.Context // until detach
+	leave    context.CancelFunc
+	watched  chan struct{} // closed when watch has returned
 }
 
 // connect attaches to the QEMU in dir, which is proc.
@@ -61,9 +64,9 @@ func (h *Hypervisor) connect(ctx context.Context, m coppice.Machine, dir runDir,
 		stopped:    make(chan struct{}, 1),
 		opened:     make(chan struct{}, 1),
 		ended:      make(chan struct{}),
-		left:       make(chan struct{}),
 		watched:    make(chan struct{}),
 	}
+	r.attached, r.leave = context.WithCancel(context.Background())
 	var err error
 	if r.qmp, err = qmp.Dial(ctx, dir.qmp(), r.event); err != nil {
 		return nil, err
@@ -140,7 +143,7 @@ func (r *run) watch() {
 		case <-r.proc.gone:
 			r.end(r.crash())
 			return
-		case <-r.left:
+		case <-r.attached.Done():
 			return
 		case <-lost:
 			lost = nil
@@ -258,14 +261,20 @@ func (r *run) Kill(ctx context.Context) error {
 	return r.hypervisor.forget(r)
 }
 
-// detach lets go of the process, whatever it is doing.
+// detach lets go of the process, whatever it is doing. A capture in progress
+// fails, and has let go of it too when detach returns. Again it does nothing.
 func (r *run) detach() {
-	r.leaving.Do(func() {
-		close(r.left)
-		r.qmp.Close() // which ends a command that watch may be waiting for
-		<-r.watched
-		r.proc.release()
-	})
+	r.leave()
+	r.quiesce()
+	r.qmp.Close() // which ends a command that watch may be waiting for
+	<-r.watched
+	r.proc.release()
+}
+
+// quiesce waits for those who have paused the guest.
+func (r *run) quiesce() {
+	r.guest.Lock()
+	defer r.guest.Unlock()
 }
 
 // DialAgent implements [coppice.Run]. A second connection is silent until the

@@ -1,0 +1,168 @@
+package freeze
+
+import (
+	"errors"
+	"fmt"
+
+	"golang.org/x/sys/unix"
+)
+
+// A tracee is a thread that this thread has stopped.
+type tracee struct {
+	pid  int
+	gate uint64
+	regs unix.PtraceRegs // to go on with
+	held []unix.Signal   // arrived while it was stopped
+	// child is the process that it has cloned, if it has.
+	child int
+}
+
+// attach stops the main thread of a process.
+func attach(pid int, gate uint64) (*tracee, error) {
+	if err := unix.PtraceSeize(pid); err != nil {
+		return nil, fmt.Errorf("trace: %w", err)
+	}
+	t := &tracee{pid: pid, gate: gate}
+	err := unix.PtraceInterrupt(pid)
+	if err == nil {
+		// QEMU forbids itself to clone; that is suspended while it is traced.
+		err = t.stopped(unix.PTRACE_O_TRACEFORK | unix.PTRACE_O_SUSPEND_SECCOMP)
+	}
+	if err != nil {
+		return nil, errors.Join(fmt.Errorf("stop: %w", err), unix.PtraceDetach(pid))
+	}
+	return t, nil
+}
+
+// stopped waits until the thread has stopped of itself, and takes note of where.
+func (t *tracee) stopped(options int) error {
+	for {
+		status, err := t.wait()
+		if err != nil {
+			return err
+		}
+		if status.TrapCause() == unix.PTRACE_EVENT_STOP {
+			break
+		}
+		// It stopped to be given a signal, and has it before it stops again.
+		if err := unix.PtraceCont(t.pid, int(status.StopSignal())); err != nil {
+			return err
+		}
+	}
+	if err := unix.PtraceSetOptions(t.pid, options); err != nil {
+		return err
+	}
+	return unix.PtraceGetRegs(t.pid, &t.regs)
+}
+
+// wait returns how the thread stopped.
+func (t *tracee) wait() (status unix.WaitStatus, err error) {
+	for {
+		_, err := unix.Wait4(t.pid, &status, unix.WALL, nil)
+		switch {
+		case err == unix.EINTR:
+			continue
+		case err != nil:
+			return 0, err
+		case !status.Stopped():
+			return 0, errors.New("the process ended")
+		}
+		return status, nil
+	}
+}
+
+func (t *tracee) madvise(area Area, advice uint64) error {
+	if _, err := t.syscall(unix.SYS_MADVISE, area.Start, area.End-area.Start, advice); err != nil {
+		return fmt.Errorf("advise on %x to %x: %w", area.Start, area.End, err)
+	}
+	return nil
+}
+
+// syscall has the thread make a system call.
+func (t *tracee) syscall(number uint64, args ...uint64) (uint64, error) {
+	regs := t.regs
+	regs.Rip, regs.Rax = t.gate, number
+	regs.Orig_rax = ^uint64(0) // or the kernel would restart what was interrupted
+	for i, reg := range []*uint64{&regs.Rdi, &regs.Rsi, &regs.Rdx, &regs.R10, &regs.R8, &regs.R9}[:len(args)] {
+		*reg = args[i]
+	}
+	if err := unix.PtraceSetRegs(t.pid, &regs); err != nil {
+		return 0, err
+	}
+	if err := t.step(); err != nil {
+		return 0, err
+	}
+	if err := unix.PtraceGetRegs(t.pid, &regs); err != nil {
+		return 0, err
+	}
+	if result := int64(regs.Rax); result < 0 && result > -4096 {
+		return 0, unix.Errno(-result)
+	}
+	return regs.Rax, nil
+}
+
+// step executes one instruction.
+func (t *tracee) step() error {
+	for {
+		if err := unix.PtraceSingleStep(t.pid); err != nil {
+			return err
+		}
+		status, err := t.wait()
+		if err != nil {
+			return err
+		}
+		switch cause := status.TrapCause(); {
+		case cause == unix.PTRACE_EVENT_FORK:
+			child, err := unix.PtraceGetEventMsg(t.pid)
+			if err != nil {
+				return err
+			}
+			t.child = int(child)
+		case cause == unix.PTRACE_EVENT_STOP:
+		case status.StopSignal() == unix.SIGTRAP:
+			return nil
+		case status.StopSignal() == unix.SIGSEGV:
+			return errors.New("the system call faulted")
+		default:
+			t.held = append(t.held, status.StopSignal())
+		}
+	}
+}
+
+// detach lets the thread go on where it was stopped.
+func (t *tracee) detach() error {
+	resume(&t.regs)
+	err := unix.PtraceSetRegs(t.pid, &t.regs)
+	err = errors.Join(err, unix.PtraceDetach(t.pid))
+	for _, signal := range t.held {
+		err = errors.Join(err, unix.Tgkill(t.pid, t.pid, signal))
+	}
+	if err != nil {
+		return fmt.Errorf("let go: %w", err)
+	}
+	return nil
+}
+
+// resume prepares registers for going on. If the thread was in a system call,
+// the kernel has marked it for a restart that will not happen after others
+// were made: so it is restarted here, or ends as if by a signal.
+func resume(regs *unix.PtraceRegs) {
+	const (
+		restartSys      = -512
+		restartNoIntr   = -513
+		restartNoHand   = -514
+		restartByBlock  = -516
+		syscallInstrLen = 2
+	)
+	if int64(regs.Orig_rax) < 0 {
+		return // it was in user code
+	}
+	switch int64(regs.Rax) {
+	case restartSys, restartNoIntr, restartNoHand:
+		regs.Rax = regs.Orig_rax
+		regs.Rip -= syscallInstrLen
+	case restartByBlock:
+		regs.Rax = ^uint64(unix.EINTR) + 1
+	}
+	regs.Orig_rax = ^uint64(0)
+}
