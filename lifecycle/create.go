@@ -2,6 +2,7 @@ package lifecycle
 
 import (
 	"context"
+	"errors"
 	"strings"
 	"time"
 	"unicode"
@@ -22,6 +23,11 @@ const (
 func (m *Manager) Create(ctx context.Context, spec coppice.NewVM) (coppice.VM, error) {
 	step, _ := Plan(coppice.Absent, coppice.Restore)
 	if spec.Snapshot != "" {
+		if !spec.Snapshot.Valid() {
+			return coppice.VM{}, noSnapshot(spec.Snapshot)
+		}
+		m.hold(spec.Snapshot)
+		defer m.letFall(spec.Snapshot)
 		c, err := m.Snapshot(ctx, spec.Account, spec.Snapshot)
 		if err != nil {
 			return coppice.VM{}, err
@@ -30,7 +36,7 @@ func (m *Manager) Create(ctx context.Context, spec coppice.NewVM) (coppice.VM, e
 		if err != nil {
 			return vm, err
 		}
-		if c.Live && (vm.Size.VCPUs != c.Size.VCPUs || vm.Size.MemoryMiB != c.Size.MemoryMiB) {
+		if c.Live && !sameMachine(vm.Size, c.Size) {
 			return vm, coppice.Errorf(coppice.CodeCreateBadRequest, "the snapshot %s holds a running machine with %d vCPUs and %d MiB of memory, which cannot change in it; create the VM as it is and resize it",
 				c.ID, c.Size.VCPUs, c.Size.MemoryMiB)
 		}
@@ -47,12 +53,14 @@ func (m *Manager) Create(ctx context.Context, spec coppice.NewVM) (coppice.VM, e
 	if err != nil {
 		return vm, err
 	}
-	c, err := m.Template(ctx, vm.Size)
+	c, err := m.template(ctx, vm.Size)
 	if err != nil {
 		return vm, err
 	}
+	defer m.letFall(c.ID)
 	vm.Base = c.ID
 	if s, ok := m.takeSpare(&vm, c); ok {
+		s.session.Close()
 		vm.ID = s.id
 		return m.insert(ctx, vm, step, m.adopt(s))
 	}
@@ -106,7 +114,7 @@ func (m *Manager) insert(ctx context.Context, vm coppice.VM, step Step, restore 
 	}
 	f := m.launchFlight(vm.ID, m.entry(vm.ID), coppice.Restore, func(ctx context.Context) (coppice.VM, error) {
 		if err := m.Store.InsertVM(ctx, vm); err != nil {
-			return coppice.VM{}, err
+			return coppice.VM{}, errors.Join(err, m.remove(m.base, vm.ID)) // it may be a spare
 		}
 		return m.carryOut(ctx, vm, step, func(ctx context.Context, vm *coppice.VM) error {
 			err := m.restore(ctx, vm, restore)

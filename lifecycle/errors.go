@@ -26,6 +26,10 @@ func notFound(id coppice.VMID, err error) error {
 	return coppice.Errorf(coppice.CodeVMNotFound, "there is no VM %s", id).With("vmId", id)
 }
 
+func noSnapshot(id coppice.CaptureID) *coppice.Error {
+	return coppice.Errorf(coppice.CodeSnapshotNotFound, "there is no snapshot %s", id).With("snapshotId", id)
+}
+
 func deleted(id coppice.VMID) *coppice.Error {
 	return coppice.Errorf(coppice.CodeVMDeleted, "VM %s has been deleted", id).With("vmId", id)
 }

@@ -105,18 +105,18 @@ func (m *Manager) sprout(c coppice.Capture, goal coppice.State) work {
 	}
 }
 
-// cut captures a VM, as like says, and returns the VM as it was. The caller
-// lets the capture fall when it has what it wanted of it.
+// cut captures a VM, as like says, and returns the VM as it was, and the capture
+// with a hold on it.
 func (m *Manager) cut(ctx context.Context, id coppice.VMID, like coppice.Capture) (coppice.VM, coppice.Capture, error) {
 	var c coppice.Capture
 	vm, err := m.perform(ctx, id, request{verb: coppice.Cut, do: func(ctx context.Context, vm *coppice.VM) (err error) {
 		c, err = m.freeze(ctx, vm, like, coppice.LeaveRunning)
-		if err == nil {
-			m.hold(c.ID)
-		}
 		return err
 	}})
-	return vm, c, err
+	if err != nil {
+		return vm, coppice.Capture{}, err // the work may still be at c
+	}
+	return vm, c, nil
 }
 
 // detach does something to its end, or to the daemon's, whether or not the
@@ -126,16 +126,22 @@ func detach[T any](ctx context.Context, m *Manager, do func(context.Context) (T,
 		value T
 		err   error
 	}
+	var none T
 	done := make(chan result, 1)
+	m.mu.Lock()
+	if m.base.Err() != nil {
+		m.mu.Unlock()
+		return none, leaving()
+	}
 	m.work.Go(func() {
 		value, err := do(m.base)
 		done <- result{value, err}
 	})
+	m.mu.Unlock()
 	select {
 	case r := <-done:
 		return r.value, r.err
 	case <-ctx.Done():
-		var none T
 		return none, ctx.Err()
 	}
 }

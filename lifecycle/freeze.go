@@ -10,7 +10,7 @@ import (
 )
 
 // freeze makes a capture of a VM whose verb the caller holds, and records it
-// as like says. A VM that runs goes on unless leave is LeavePaused; one that
+// as like says. It returns the capture with a hold on it. A VM that runs goes on unless leave is LeavePaused; one that
 // does not is captured from what is stored of it.
 func (m *Manager) freeze(ctx context.Context, vm *coppice.VM, like coppice.Capture, leave coppice.Leave) (_ coppice.Capture, err error) {
 	var undo undo.Stack
@@ -23,11 +23,15 @@ func (m *Manager) freeze(ctx context.Context, vm *coppice.VM, like coppice.Captu
 	c.CreatedAt = time.Now().UTC()
 	c.Keep = false // until it is whole
 
+	m.hold(c.ID)
+	undo.Push(func(context.Context) error {
+		m.letFall(c.ID)
+		return nil
+	})
 	// The row comes before the files: what a sweep finds without one is nobody's.
 	if err := m.Captures.InsertCapture(ctx, c); err != nil {
 		return c, err
 	}
-	undo.Push(func(ctx context.Context) error { return m.discard(ctx, c.ID) })
 	files, err := m.Pool.BeginCapture(ctx, c.ID)
 	if err != nil {
 		return c, err
@@ -85,7 +89,7 @@ func (m *Manager) discard(ctx context.Context, id coppice.CaptureID) error {
 // release removes a capture unless something still needs it.
 func (m *Manager) release(ctx context.Context, id coppice.CaptureID) error {
 	m.mu.Lock()
-	held := m.held[id]
+	held := m.held[id] > 0
 	m.mu.Unlock()
 	if held {
 		return nil // letFall comes back to it
@@ -100,16 +104,23 @@ func (m *Manager) release(ctx context.Context, id coppice.CaptureID) error {
 	return m.Pool.RemoveCapture(ctx, id)
 }
 
-// hold keeps a new capture from being removed before there is a VM that needs it.
+// hold keeps a capture from being removed before there is a VM that needs it.
+// Every hold is ended by letFall.
 func (m *Manager) hold(id coppice.CaptureID) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	m.held[id] = true
+	m.held[id]++
 }
 
-// letFall ends a hold, and the capture with it unless something needs it by now.
+// letFall ends a hold. With the last one goes the capture, unless something
+// needs it by now.
 func (m *Manager) letFall(id coppice.CaptureID) {
 	m.mu.Lock()
+	m.held[id]--
+	if m.held[id] > 0 {
+		m.mu.Unlock()
+		return
+	}
 	delete(m.held, id)
 	m.mu.Unlock()
 	m.shed(id)

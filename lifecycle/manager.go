@@ -58,12 +58,12 @@ type Manager struct {
 	leave context.CancelFunc
 	work  sync.WaitGroup
 
-	templating chan struct{} // holds a token while templates are being looked at
+	templating sync.Mutex    // held while templates are being looked at and made
 	spareTaken chan struct{} // holds a token when a spare has been taken
 
 	mu     sync.Mutex
 	vms    map[coppice.VMID]*entry
-	held   map[coppice.CaptureID]bool // captures in the making, or just made
+	held   map[coppice.CaptureID]int // captures that somebody is at
 	spares []spare
 }
 
@@ -82,10 +82,9 @@ type entry struct {
 func Open(ctx context.Context, config Config) (*Manager, error) {
 	m := &Manager{
 		Config:     config,
-		templating: make(chan struct{}, 1),
 		spareTaken: make(chan struct{}, 1),
 		vms:        map[coppice.VMID]*entry{},
-		held:       map[coppice.CaptureID]bool{},
+		held:       map[coppice.CaptureID]int{},
 	}
 	m.base, m.leave = context.WithCancel(context.WithoutCancel(ctx))
 	vms, err := m.Store.VMs(ctx, coppice.VMFilter{})
@@ -120,7 +119,9 @@ func (m *Manager) Close(ctx context.Context) {
 	case <-done:
 	case <-ctx.Done():
 	}
-	m.leave()
+	m.mu.Lock()
+	m.leave() // nothing begins after this
+	m.mu.Unlock()
 	m.work.Wait()
 	m.dropSpares(context.WithoutCancel(ctx))
 	m.mu.Lock()

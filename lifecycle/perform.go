@@ -11,6 +11,7 @@ import (
 // A flight is a verb being done to a VM by this process.
 type flight struct {
 	verb   coppice.Verb // Idle while the row is being settled
+	fact   bool         // it follows from a fact: nobody asked for it
 	cancel context.CancelCauseFunc
 	done   chan struct{}
 	vm     coppice.VM // when done
@@ -31,7 +32,7 @@ type request struct {
 	do   work
 	// after is done when the row says that the verb has worked; may be nil. What
 	// it leaves undone, settling the row would do.
-	after func(context.Context, coppice.VMID) error
+	after work
 	// still is set for a request that follows from a fact: it says, with m.mu
 	// held, whether the fact still holds.
 	still func(*entry) bool
@@ -44,22 +45,23 @@ var (
 )
 
 // perform does a verb to a VM and returns when it has been done, or when ctx
-// ends, which does not cancel it. The same verb in flight is joined if it leads
-// to the same place, or else waited for; another one is a conflict, but gives
-// way to a delete, and to a kill unless the VM is being made.
+// ends, which does not cancel it. The same verb in flight is joined, and one that
+// leads to the same state waited for; another one is a conflict, but gives way
+// to a delete, and to a kill unless the VM is being made.
 func (m *Manager) perform(ctx context.Context, id coppice.VMID, r request) (coppice.VM, error) {
 	for {
 		f, mine, err := m.enter(id, r)
 		if err != nil {
 			return coppice.VM{}, err
 		}
-		_, joins := goals[r.verb]
+		goal, joins := goals[r.verb]
 		switch {
-		case mine, f.verb == r.verb && joins:
+		case mine, f.verb == r.verb && joins && !f.fact:
 			return f.wait(ctx)
-		case f.verb == r.verb, f.verb == coppice.Idle: // Idle: being settled
 		case givesWay(f.verb, r.verb) && r.still == nil: // facts await their turn
 			f.cancel(errPreempted)
+		case f.verb == r.verb, f.verb == coppice.Idle: // Idle: being settled
+		case joins && goals[f.verb] == goal: // what it leads to may be all that is asked for
 		default:
 			return coppice.VM{}, busy(id, f.verb, r.verb)
 		}
@@ -101,12 +103,13 @@ func (m *Manager) enter(id coppice.VMID, r request) (f *flight, mine bool, err e
 		}
 		vm, err = m.carryOut(ctx, vm, step, r.do)
 		if err == nil && r.after != nil {
-			if err := r.after(ctx, id); err != nil {
+			if err := r.after(ctx, &vm); err != nil {
 				m.Log.Error("something is left to be done after a verb", "vm", id, "verb", r.verb, "error", err)
 			}
 		}
 		return vm, err
 	})
+	f.fact = r.still != nil
 	return f, true, nil
 }
 

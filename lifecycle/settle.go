@@ -3,26 +3,33 @@ package lifecycle
 import (
 	"context"
 	"errors"
+	"slices"
 	"time"
 
 	"github.com/coppice-vm/coppice"
 )
+
+// lookAbreast is how many VMs are looked at at a time.
+const lookAbreast = 8
 
 // settleAll settles the rows that an earlier daemon left, in the background,
 // each with a time budget of its own.
 func (m *Manager) settleAll(vms []coppice.VM) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
+	turns := make(chan struct{}, lookAbreast)
 	for _, vm := range vms {
 		m.launchFlight(vm.ID, m.entry(vm.ID), coppice.Idle, func(ctx context.Context) (coppice.VM, error) {
-			return m.settle(ctx, vm)
+			turns <- struct{}{}
+			seen, run := m.look(ctx, vm)
+			<-turns
+			return m.settle(ctx, vm, seen, run)
 		})
 	}
 }
 
-// settle makes a row and the host agree.
-func (m *Manager) settle(ctx context.Context, vm coppice.VM) (coppice.VM, error) {
-	seen, run := m.look(ctx, vm)
+// settle makes a row and the host, as it was seen, agree.
+func (m *Manager) settle(ctx context.Context, vm coppice.VM, seen Evidence, run coppice.Run) (coppice.VM, error) {
 	state, action := Settle(vm.State, vm.Verb, seen)
 	if vm.Account == coppice.SystemAccount {
 		state, action = coppice.Absent, Remove // whoever wanted it is gone
@@ -40,7 +47,15 @@ func (m *Manager) settle(ctx context.Context, vm coppice.VM) (coppice.VM, error)
 	if state == vm.State && vm.Verb == coppice.Idle && action != Discard {
 		return vm, nil // nothing to write
 	}
-	return m.carryOut(ctx, vm, Step{Works: state, Fails: coppice.Failed}, func(ctx context.Context, vm *coppice.VM) error {
+	step := Step{Works: state, Fails: state}
+	if action == Remove {
+		step.Fails = coppice.Failed // to be deleted by its owner
+	}
+	return m.carryOut(ctx, vm, step, func(ctx context.Context, vm *coppice.VM) error {
+		if vm.State == coppice.Running && state != coppice.Running {
+			vm.Base = "" // what it was of has gone with the run
+			vm.Reason = reasonFor(seen)
+		}
 		switch action {
 		case Discard:
 			return m.end(ctx, vm.ID)
@@ -48,19 +63,25 @@ func (m *Manager) settle(ctx context.Context, vm coppice.VM) (coppice.VM, error)
 			if err := m.remove(ctx, vm.ID); err != nil {
 				return err
 			}
+			vm.Base = ""
 			vm.DeletedAt = time.Now().UTC()
-		}
-		if vm.State != state {
-			vm.Reason = reasonFor(seen)
 		}
 		return nil
 	})
 }
 
-// look finds out what the host has of a VM.
+// look finds out what the host has of a VM. Only a VM that should run is
+// attached to, since that lets a guest go on that a suspend has left paused.
 func (m *Manager) look(ctx context.Context, vm coppice.VM) (Evidence, coppice.Run) {
 	ctx, cancel := context.WithTimeout(ctx, seeDeadline)
 	defer cancel()
+	if vm.State != coppice.Running {
+		runs, err := m.Hypervisor.Runs(ctx)
+		if err != nil || slices.Contains(runs, vm.ID) {
+			return Silent, nil
+		}
+		return NoRun, nil
+	}
 	run, err := m.Hypervisor.Attach(ctx, vm.ID)
 	switch {
 	case err == nil:
@@ -89,12 +110,7 @@ func reasonFor(seen Evidence) string {
 func (m *Manager) workOf(verb coppice.Verb) work {
 	switch verb {
 	case coppice.Start:
-		return func(ctx context.Context, vm *coppice.VM) error {
-			if err := m.end(ctx, vm.ID); err != nil {
-				return err
-			}
-			return m.boot(ctx, vm)
-		}
+		return m.boot
 	case coppice.Resume:
 		return m.resume
 	case coppice.Reboot:

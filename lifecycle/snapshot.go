@@ -50,7 +50,7 @@ func (m *Manager) Snapshot(ctx context.Context, account coppice.AccountID, id co
 		return c, err
 	}
 	if err != nil || c.Account != account || !c.Keep {
-		return c, coppice.Errorf(coppice.CodeSnapshotNotFound, "there is no snapshot %s", id).With("snapshotId", id)
+		return c, noSnapshot(id)
 	}
 	return c, nil
 }

@@ -23,6 +23,7 @@ const (
 // leaves behind, the next one sweeps.
 type spare struct {
 	id      coppice.VMID
+	base    coppice.CaptureID
 	run     coppice.Run
 	session coppice.Session
 }
@@ -64,10 +65,11 @@ func (m *Manager) spareCount() int {
 
 // makeSpare restores a VM from the default size's template and warms it up.
 func (m *Manager) makeSpare(ctx context.Context) (_ spare, err error) {
-	c, err := m.Template(ctx, m.Size)
+	c, err := m.template(ctx, m.Size)
 	if err != nil {
 		return spare{}, err
 	}
+	defer m.letFall(c.ID)
 	vm := coppice.VM{ID: coppice.NewVMID(), Instance: coppice.NewInstanceID(), Size: c.Size, Base: c.ID}
 	var undo undo.Stack
 	defer func() { err = m.takeBack(ctx, &undo, &vm, err) }()
@@ -90,7 +92,7 @@ func (m *Manager) makeSpare(ctx context.Context) (_ spare, err error) {
 		}
 	}
 	undo.Keep()
-	return spare{vm.ID, run, session}, nil
+	return spare{vm.ID, c.ID, run, session}, nil
 }
 
 // takeSpare returns a spare that a VM like vm, which is to start from a
@@ -98,7 +100,7 @@ func (m *Manager) makeSpare(ctx context.Context) (_ spare, err error) {
 func (m *Manager) takeSpare(vm *coppice.VM, template coppice.Capture) (spare, bool) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	if len(m.spares) == 0 || vm.Size != template.Size || template.Size.VCPUs != m.Size.VCPUs || template.Size.MemoryMiB != m.Size.MemoryMiB {
+	if len(m.spares) == 0 || vm.Size != template.Size || m.spares[0].base != template.ID {
 		return spare{}, false
 	}
 	s := m.spares[0]
@@ -110,11 +112,10 @@ func (m *Manager) takeSpare(vm *coppice.VM, template coppice.Capture) (spare, bo
 	return s, true
 }
 
-// adopt returns the work of making a spare somebody's VM. If that fails, the VM
-// is restored in the ordinary way.
+// adopt returns the work of making a spare, whose session is closed, somebody's
+// VM. If that fails, the VM is restored in the ordinary way.
 func (m *Manager) adopt(s spare) work {
 	return func(ctx context.Context, vm *coppice.VM) error {
-		s.session.Close()
 		session, err := m.greet(ctx, s.run, identity(vm, true))
 		if err != nil {
 			m.Log.Warn("a VM restored ahead is of no use", "vm", vm.ID, "error", err)

@@ -66,6 +66,9 @@ func (m *Manager) overtaken(ctx context.Context, vm coppice.VM, err error) bool 
 
 // boot is the work of starting a VM afresh from its disk.
 func (m *Manager) boot(ctx context.Context, vm *coppice.VM) error {
+	if err := m.end(ctx, vm.ID); err != nil { // a crash may have left a process
+		return err
+	}
 	image, err := m.Pool.Image(ctx, vm.Image)
 	if err != nil {
 		return err

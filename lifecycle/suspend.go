@@ -12,7 +12,7 @@ func (m *Manager) Suspend(ctx context.Context, account coppice.AccountID, id cop
 	if vm, err := m.present(ctx, account, id); err != nil {
 		return vm, err
 	}
-	return m.perform(ctx, id, request{verb: coppice.Suspend, do: m.suspend, after: m.end})
+	return m.perform(ctx, id, request{verb: coppice.Suspend, do: m.suspend, after: m.suspended})
 }
 
 // suspend is the work of suspending, up to the point where the row says so.
@@ -25,6 +25,12 @@ func (m *Manager) suspend(ctx context.Context, vm *coppice.VM) error {
 	}
 	vm.Base = c.ID
 	return nil
+}
+
+// suspended ends the process of a VM whose row says that it is suspended.
+func (m *Manager) suspended(ctx context.Context, vm *coppice.VM) error {
+	m.letFall(vm.Base) // freeze's hold: now the VM needs it
+	return m.end(ctx, vm.ID)
 }
 
 // resume is the work of going on where a VM was suspended. The disk is made

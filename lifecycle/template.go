@@ -3,6 +3,7 @@ package lifecycle
 import (
 	"context"
 	"fmt"
+	"slices"
 	"time"
 
 	"github.com/coppice-vm/coppice"
@@ -15,35 +16,55 @@ const maxTemplates = 8
 // has, so that what starts from the template finds nothing left to start.
 const settled = "systemctl is-system-running --wait >/dev/null; sync"
 
+// settleTime is how long a template's guest gets for that. One that hangs in
+// something is usable all the same.
+const settleTime = 3 * time.Minute
+
 // Template returns the capture that new VMs of a size start from: a machine
 // that has booted the host's image. It is made at the first call, which takes a
 // boot, and found at every other.
 func (m *Manager) Template(ctx context.Context, size coppice.Size) (coppice.Capture, error) {
-	// One at a time: a second caller finds what the first has made.
-	select {
-	case m.templating <- struct{}{}:
-		defer func() { <-m.templating }()
-	case <-ctx.Done():
-		return coppice.Capture{}, ctx.Err()
+	c, err := m.template(ctx, size)
+	if err == nil {
+		m.letFall(c.ID)
 	}
+	return c, err
+}
+
+// template is Template with a hold on what it returns. One caller looks, and
+// makes what there is not, for all that come meanwhile.
+func (m *Manager) template(ctx context.Context, size coppice.Size) (coppice.Capture, error) {
+	return detach(ctx, m, func(ctx context.Context) (coppice.Capture, error) {
+		m.templating.Lock()
+		defer m.templating.Unlock()
+		return m.findTemplate(ctx, size)
+	})
+}
+
+func (m *Manager) findTemplate(ctx context.Context, size coppice.Size) (coppice.Capture, error) {
 	templates, err := m.templates(ctx)
 	if err != nil {
 		return coppice.Capture{}, err
 	}
 	for _, c := range templates {
-		if c.Size.VCPUs == size.VCPUs && c.Size.MemoryMiB == size.MemoryMiB {
+		if sameMachine(c.Size, size) {
+			m.hold(c.ID)
 			return c, nil
 		}
 	}
 	if len(templates) >= maxTemplates {
-		// The oldest after the first, which is the default size's.
-		if err := m.discard(ctx, templates[1].ID); err != nil {
+		oldest := slices.IndexFunc(templates, func(c coppice.Capture) bool { return !sameMachine(c.Size, m.Size) })
+		if err := m.discard(ctx, templates[oldest].ID); err != nil {
 			return coppice.Capture{}, err
 		}
 	}
-	return detach(ctx, m, func(ctx context.Context) (coppice.Capture, error) {
-		return m.makeTemplate(ctx, size)
-	})
+	return m.makeTemplate(ctx, size)
+}
+
+// sameMachine reports whether what was captured of a machine of size a can go on
+// in one of size b. A disk can be made larger.
+func sameMachine(a, b coppice.Size) bool {
+	return a.VCPUs == b.VCPUs && a.MemoryMiB == b.MemoryMiB
 }
 
 // templates lists the templates of the host's image, oldest first, and removes
@@ -58,13 +79,16 @@ func (m *Manager) templates(ctx context.Context) ([]coppice.Capture, error) {
 			templates = append(templates, c)
 		default:
 			m.Log.Info("removing the template of an earlier image", "capture", c.ID, "image", c.Image)
-			err = m.discard(ctx, c.ID)
+			if err := m.discard(ctx, c.ID); err != nil {
+				m.Log.Error("cannot remove the template of an earlier image", "capture", c.ID, "error", err)
+			}
 		}
 	}
 	return templates, err
 }
 
-// makeTemplate boots a VM of the host's own, captures it, and removes it.
+// makeTemplate boots a VM of the host's own, captures it, and removes it. It
+// returns the capture with a hold on it.
 func (m *Manager) makeTemplate(ctx context.Context, size coppice.Size) (c coppice.Capture, err error) {
 	image, err := m.Pool.Image(ctx, m.Image)
 	if err != nil {
@@ -85,12 +109,9 @@ func (m *Manager) makeTemplate(ctx context.Context, size coppice.Size) (c coppic
 	if err != nil {
 		return c, err
 	}
-	if _, err := session.Exec(ctx, coppice.ExecSpec{Command: settled}, coppice.Stdio{}); err != nil {
+	if _, err := session.Exec(ctx, coppice.ExecSpec{Command: settled, Timeout: settleTime}, coppice.Stdio{}); err != nil {
 		return c, err
 	}
 	_, c, err = m.cut(ctx, vm.ID, coppice.Capture{Account: coppice.SystemAccount, Name: name, Keep: true})
-	if err == nil {
-		m.letFall(c.ID)
-	}
 	return c, err
 }
