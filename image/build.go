@@ -3,6 +3,7 @@ package image
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"log/slog"
 	"os"
 	"path/filepath"
@@ -14,7 +15,7 @@ import (
 // was killed has left.
 const tempPattern = "building-*"
 
-// build makes the base in a temporary directory and renames it to dir. The
+// build makes the base in a temporary directory and then renames it to dir. The
 // caller holds the lock.
 func (b *Builder) build(ctx context.Context, key, dir string) error {
 	if err := b.sweep(); err != nil {
@@ -114,7 +115,7 @@ func (base *Base) addKernel(root, out string) error {
 	return os.WriteFile(filepath.Join(base.dir, driversFile), archive, 0o644)
 }
 
-// commit gives the finished base its name.
+// commit makes the finished base durable and gives it its name.
 func (base *Base) commit(dir string) error {
 	data, err := json.MarshalIndent(base, "", "\t")
 	if err != nil {
@@ -123,9 +124,25 @@ func (base *Base) commit(dir string) error {
 	if err := os.WriteFile(filepath.Join(base.dir, baseFile), data, 0o644); err != nil {
 		return err
 	}
+	for _, name := range []string{diskFile, kernelFile, driversFile, baseFile, "."} {
+		if err := syncFile(filepath.Join(base.dir, name)); err != nil {
+			return err
+		}
+	}
+	if err := os.RemoveAll(dir); err != nil { // what is left of one that was being removed
+		return err
+	}
 	if err := os.Rename(base.dir, dir); err != nil {
 		return err
 	}
 	base.dir = dir
-	return nil
+	return syncFile(filepath.Dir(dir))
+}
+
+func syncFile(name string) error {
+	f, err := os.Open(name)
+	if err != nil {
+		return err
+	}
+	return errors.Join(f.Sync(), f.Close())
 }

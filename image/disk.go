@@ -8,6 +8,8 @@ import (
 	"os"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/coppice-vm/coppice/internal/reflink"
 )
 
 // mkfsOptions make a file system that needs no work in the guest: nothing of
@@ -33,9 +35,13 @@ func makeDisk(ctx context.Context, disk, root, key string, log *os.File) error {
 	return run(ctx, log, "mkfs.ext4", args...)
 }
 
-// copyFile makes the file dst a copy of src that shares its blocks, or, where
-// the file system cannot do that, has its holes.
+// copyFile makes the new file dst a copy of src that shares its blocks or,
+// where the file system cannot do that, has its holes.
 func copyFile(ctx context.Context, dst, src string) error {
+	err := reflink.Clone(dst, src)
+	if !errors.Is(err, reflink.ErrUnsupported) {
+		return err
+	}
 	in, err := os.Open(src)
 	if err != nil {
 		return err
@@ -45,14 +51,10 @@ func copyFile(ctx context.Context, dst, src string) error {
 	if err != nil {
 		return err
 	}
-	defer out.Close()
-	if unix.IoctlFileClone(int(out.Fd()), int(in.Fd())) == nil {
-		return out.Close()
-	}
-	if err := copySparse(ctx, out, in); err != nil {
+	if err := errors.Join(copySparse(ctx, out, in), out.Close()); err != nil {
 		return fmt.Errorf("copy %s to %s: %w", src, dst, err)
 	}
-	return out.Close()
+	return nil
 }
 
 func copySparse(ctx context.Context, out, in *os.File) error {
@@ -63,10 +65,10 @@ func copySparse(ctx context.Context, out, in *os.File) error {
 	if err := out.Truncate(info.Size()); err != nil {
 		return err
 	}
-	for end := int64(0); ; {
+	for end := int64(0); ctx.Err() == nil; {
 		start, err := in.Seek(end, unix.SEEK_DATA)
 		if errors.Is(err, unix.ENXIO) {
-			return ctx.Err() // no data after end
+			return nil // no data after end
 		}
 		if err != nil {
 			return err
@@ -83,8 +85,6 @@ func copySparse(ctx context.Context, out, in *os.File) error {
 		if _, err := io.CopyN(out, in, end-start); err != nil {
 			return err
 		}
-		if ctx.Err() != nil {
-			return ctx.Err()
-		}
 	}
+	return ctx.Err()
 }

@@ -45,7 +45,7 @@ type Builder struct {
 	// CacheDir keeps what was built. It may be removed when nobody builds; it
 	// is made if it is not there.
 	CacheDir string
-	// Progress is told what begins, in a few words. May be nil.
+	// Progress is told what is being made, in a few words. May be nil.
 	Progress func(stage string)
 	Log      *slog.Logger
 }
@@ -88,7 +88,7 @@ func (b *Builder) Build(ctx context.Context) (*Base, error) {
 		return base, err
 	}
 	if err := b.build(ctx, key, dir); err != nil {
-		return nil, fmt.Errorf("build the base image: %w", err)
+		return nil, err
 	}
 	return openBase(dir)
 }

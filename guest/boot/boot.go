@@ -56,7 +56,7 @@ func Run() error {
 	}
 	if err := startAgent(); err != nil {
 		// A guest without its agent still has a console to tell what is wrong.
-		fmt.Fprintln(os.Stderr, "coppice: start the agent:", err)
+		fmt.Fprintln(os.Stderr, "coppice-agent:", err)
 	}
 	if err := switchRoot(); err != nil {
 		return err
@@ -104,7 +104,7 @@ func startAgent() error {
 		return err
 	}
 	if _, err := r.Read(make([]byte, 1)); err != nil {
-		return fmt.Errorf("it has no identity, init goes on without: %w", err)
+		return fmt.Errorf("init does not wait longer for the guest's identity: %w", err)
 	}
 	return nil
 }
