@@ -118,7 +118,7 @@ func (base *Base) ID(agent []byte) coppice.ImageID {
 	return coppice.ImageID("debian-12-" + hex.EncodeToString(h.Sum(nil))[:16])
 }
 
-// Install writes the image's files into the directory dir, which exists, and
+// Install writes the image's files into the empty directory dir, and
 // returns the image with names relative to dir. The disk is sparse; it shares
 // the base's blocks if dir is on a file system that can and the cache is on the same.
 func (base *Base) Install(ctx context.Context, agent []byte, dir string) (coppice.Image, error) {

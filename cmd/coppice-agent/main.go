@@ -1,0 +1,34 @@
+// Command coppice-agent is the one program of a guest's initrd: as process 1 it
+// boots the guest, otherwise it is the guest's agent.
+package main
+
+import (
+	"context"
+	"fmt"
+	"os"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/coppice-vm/coppice/guest/agent"
+	"github.com/coppice-vm/coppice/guest/boot"
+)
+
+func main() {
+	var err error
+	if os.Getpid() == 1 {
+		err = boot.Run()
+	} else {
+		err = runAgent()
+	}
+	fmt.Fprintln(os.Stderr, "coppice-agent:", err)
+	os.Exit(1)
+}
+
+func runAgent() error {
+	unix.CloseOnExec(boot.ReadyFD)
+	ready := os.NewFile(boot.ReadyFD, "ready")
+	return agent.Run(context.Background(), func() {
+		ready.Write([]byte{1}) // a boot that has stopped waiting does not mind
+		ready.Close()
+	})
+}
