@@ -26,7 +26,7 @@ func (s *Server) createVM(ctx context.Context, in *createInput) (api.Created, er
 		return api.Created{}, err
 	}
 	spec.Account = accountOf(ctx)
-	vm, err := s.VMs.Create(ctx, spec)
+	vm, err := s.config.VMs.Create(ctx, spec)
 	if err != nil {
 		return api.Created{}, err
 	}

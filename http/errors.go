@@ -80,7 +80,8 @@ func init() {
 
 // refuse is the error of a request that huma could not take.
 func refuse(status int, msg string, errs ...error) huma.StatusError {
-	if status == http.StatusUnprocessableEntity {
+	switch status {
+	case http.StatusUnprocessableEntity, http.StatusInternalServerError: // the latter for a body that broke off
 		status = http.StatusBadRequest
 	}
 	for i, err := range errs {
@@ -145,7 +146,7 @@ func fileError(err error, name string) error {
 // fail answers with an error, or logs why there can be no answer.
 func (s *Server) fail(w http.ResponseWriter, r *http.Request, err error) {
 	ctx := r.Context()
-	log := s.Log.With("trace", traceOf(ctx), "method", r.Method, "path", r.URL.Path, "error", err)
+	log := s.config.Log.With("trace", traceOf(ctx), "method", r.Method, "path", r.URL.Path, "error", err)
 	if cause := context.Cause(ctx); errors.Is(cause, errLeaving) {
 		err = fmt.Errorf("%w: %w", errLeaving, err)
 	} else if cause != nil {

@@ -66,7 +66,7 @@ func (s *Server) session(r *http.Request, vmID string) (coppice.Session, error) 
 	if err != nil {
 		return nil, err
 	}
-	return s.VMs.Session(r.Context(), accountOf(r.Context()), id)
+	return s.config.VMs.Session(r.Context(), accountOf(r.Context()), id)
 }
 
 // statusMembers are the small members of an [api.ExecResult].

@@ -39,7 +39,7 @@ func (s *Server) execStream(w http.ResponseWriter, r *http.Request) error {
 	defer s.streams.Done()
 	conn, err := websocket.Accept(w, r, nil)
 	if err != nil {
-		s.Log.Info("refused a WebSocket", "trace", traceOf(r.Context()), "error", err)
+		s.config.Log.Info("refused a WebSocket", "trace", traceOf(r.Context()), "error", err)
 		return nil // it has been answered
 	}
 	defer conn.CloseNow()
@@ -48,7 +48,7 @@ func (s *Server) execStream(w http.ResponseWriter, r *http.Request) error {
 	x := &execution{conn: conn, stdin: newStdin()}
 	status, err := x.run(r.Context(), session, r.Header.Get(api.HeaderLinuxUser))
 	if !errors.Is(err, errClientLeft) {
-		s.Log.Debug("exec ended", "trace", traceOf(r.Context()), "status", status.Code, "error", err)
+		s.config.Log.Debug("exec ended", "trace", traceOf(r.Context()), "status", status.Code, "error", err)
 		x.report(r.Context(), status, err)
 	}
 	return nil

@@ -1,6 +1,7 @@
 package http
 
 import (
+	"bufio"
 	"encoding/base64"
 	"fmt"
 	"io"
@@ -93,18 +94,15 @@ func writeRaw(w http.ResponseWriter, file coppice.GuestFile) error {
 // writeBase64 answers with an [api.FileContent], without holding the file.
 func writeBase64(w http.ResponseWriter, content io.Reader) error {
 	w.Header().Set("Content-Type", "application/json")
-	if _, err := io.WriteString(w, `{"content":"`); err != nil {
-		return err
-	}
-	enc := base64.NewEncoder(base64.StdEncoding, w)
+	bw := bufio.NewWriterSize(w, 64<<10) // errors stay with it until Flush
+	bw.WriteString(`{"content":"`)
+	enc := base64.NewEncoder(base64.StdEncoding, bw)
 	if _, err := io.Copy(enc, content); err != nil {
 		return err
 	}
-	if err := enc.Close(); err != nil {
-		return err
-	}
-	_, err := io.WriteString(w, `","encoding":"base64"}`+"\n")
-	return err
+	enc.Close()
+	bw.WriteString(`","encoding":"base64"}` + "\n")
+	return bw.Flush()
 }
 
 func (s *Server) writeFile(w http.ResponseWriter, r *http.Request) error {
@@ -121,7 +119,7 @@ func (s *Server) writeFile(w http.ResponseWriter, r *http.Request) error {
 	}
 	content := &remembering{r: r.Body}
 	if mediaType, _, _ := mime.ParseMediaType(r.Header.Get("Content-Type")); mediaType != rawBytes {
-		body, err := openFileBody(r.Body, s.SpoolDir)
+		body, err := openFileBody(r.Body, s.config.SpoolDir)
 		if err != nil {
 			return badFileBody(err)
 		}

@@ -47,7 +47,7 @@ func (s *Server) logged(next http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		began := time.Now()
 		defer func() {
-			s.Log.Info("request", "trace", traceOf(r.Context()), "method", r.Method, "path", r.URL.Path,
+			s.config.Log.Info("request", "trace", traceOf(r.Context()), "method", r.Method, "path", r.URL.Path,
 				"status", w.(*recorder).status, "took", time.Since(began).Round(time.Microsecond))
 		}()
 		next.ServeHTTP(w, r)
@@ -90,7 +90,7 @@ func (s *Server) authenticate(r *http.Request) (coppice.AccountID, error) {
 	case !strings.EqualFold(scheme, "Bearer") || secret == "":
 		return "", unauthorized(r, "there is no API key; send it as Authorization: Bearer KEY")
 	}
-	account, err := s.Auth.Account(r.Context(), secret)
+	account, err := s.config.Auth.Account(r.Context(), secret)
 	if errors.Is(err, coppice.ErrNoKey) {
 		return "", unauthorized(r, "the API key is not known here")
 	}

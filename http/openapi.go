@@ -116,7 +116,7 @@ func upgrades(s *Server, op *huma.Operation) {
 }
 
 // returnsFile documents the reading of a file or directory.
-func (s *Server) returnsFile(_ *Server, op *huma.Operation) {
+func returnsFile(s *Server, op *huma.Operation) {
 	op.Description = "The path is one segment, its slashes escaped. A relative one starts at the user's home. With Accept: " +
 		"application/octet-stream a file comes as its bytes; a directory is JSON always."
 	s.answers(op, "The file or directory", map[string]*huma.MediaType{
@@ -130,7 +130,7 @@ func (s *Server) returnsFile(_ *Server, op *huma.Operation) {
 }
 
 // takesFile documents the writing of a file.
-func (s *Server) takesFile(_ *Server, op *huma.Operation) {
+func takesFile(s *Server, op *huma.Operation) {
 	op.Description = "The path is one segment, its slashes escaped. A relative one starts at the user's home. An old file keeps its mode and owner."
 	op.RequestBody = &huma.RequestBody{Required: true, Content: map[string]*huma.MediaType{
 		"application/json":         {Schema: schemaOf[api.FileContent](s)},

@@ -61,8 +61,8 @@ func (s *Server) routes() []route {
 		{"POST", "/v1/vms/{vm_id}/exec-await", owner, "execAwait", "Run a command to its end", parsed[execInput, api.ExecResult](s.execAwait)},
 		{"GET", "/v1/vms/{vm_id}/exec", owner, "exec", "Run a command over a WebSocket, its standard streams connected", plain(s.execStream, upgrades)},
 
-		{"GET", "/v1/vms/{vm_id}/files/*", owner, "readFile", "Read a file, or list a directory", plain(s.readFile, s.returnsFile)},
-		{"PUT", "/v1/vms/{vm_id}/files/*", owner, "writeFile", "Replace a file, atomically, and make its parents", plain(s.writeFile, s.takesFile)},
+		{"GET", "/v1/vms/{vm_id}/files/*", owner, "readFile", "Read a file, or list a directory", plain(s.readFile, returnsFile)},
+		{"PUT", "/v1/vms/{vm_id}/files/*", owner, "writeFile", "Replace a file, atomically, and make its parents", plain(s.writeFile, takesFile)},
 		// The npm client's readDir("..") arrives like this: URLs lose such segments on their way.
 		{"GET", "/v1/vms/{vm_id}/", owner, "", "List the parent of the home directory", plain(s.readFile, nil)},
 		{"POST", "/v1/vms/{vm_id}/watch-files", owner, "watchFiles", "Report changes below the home directory, as lines of JSON; blank lines say that the watch lives", plain(s.watchFiles, returns("application/x-ndjson"))},
@@ -108,7 +108,8 @@ func parsed[In, Out any](handle func(w http.ResponseWriter, r *http.Request, in 
 			}}, nil
 		})
 		if body := operation(s.huma.OpenAPI(), op).RequestBody; body != nil {
-			body.Required = false // an empty one is {}
+			body.Required = false          // an empty one is {}
+			delete(body.Content, rawBytes) // huma adds it for a RawBody
 		}
 	}
 }

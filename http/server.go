@@ -69,7 +69,7 @@ type Config struct {
 
 // A Server is the API as an [http.Handler] and on a listener.
 type Server struct {
-	Config
+	config  Config
 	router  chi.Router
 	huma    huma.API
 	openAPI []byte
@@ -86,7 +86,7 @@ var errLeaving = errors.New("the daemon is stopping")
 
 // New returns a server that does not listen yet.
 func New(config Config) (*Server, error) {
-	s := &Server{Config: config, router: chi.NewRouter()}
+	s := &Server{config: config, router: chi.NewRouter()}
 	s.leaving, s.leave = context.WithCancelCause(context.Background())
 	base, cut := context.WithCancelCause(context.Background())
 	s.cut = cut

@@ -30,10 +30,10 @@ func (s *Server) health(w http.ResponseWriter, r *http.Request) error {
 	if s.leaving.Err() != nil {
 		return errLeaving
 	}
-	if err := s.Ready(r.Context()); err != nil {
+	if err := s.config.Ready(r.Context()); err != nil {
 		return coppice.Errorf(coppice.CodeUnavailable, "the daemon is not ready yet: %s", err)
 	}
-	return writeJSON(w, api.Health{Status: "ok", Version: s.Version})
+	return writeJSON(w, api.Health{Status: "ok", Version: s.config.Version})
 }
 
 func (s *Server) whoAmI(ctx context.Context, _ *struct{}) (api.WhoAmI, error) {
@@ -45,7 +45,7 @@ func (s *Server) getVM(ctx context.Context, in *vmInput) (api.VM, error) {
 	if err != nil {
 		return api.VM{}, err
 	}
-	vm, err := s.VMs.VM(ctx, accountOf(ctx), id)
+	vm, err := s.config.VMs.VM(ctx, accountOf(ctx), id)
 	if err != nil {
 		return api.VM{}, err
 	}
@@ -66,7 +66,7 @@ func (s *Server) startVM(ctx context.Context, in *startInput) (api.Started, erro
 	if err != nil {
 		return api.Started{}, err
 	}
-	vm, err := s.VMs.Start(ctx, accountOf(ctx), id, coppice.StartOptions{IdleTimeout: timeout})
+	vm, err := s.config.VMs.Start(ctx, accountOf(ctx), id, coppice.StartOptions{IdleTimeout: timeout})
 	if err != nil {
 		return api.Started{}, err
 	}
@@ -74,17 +74,17 @@ func (s *Server) startVM(ctx context.Context, in *startInput) (api.Started, erro
 }
 
 func (s *Server) stopVM(ctx context.Context, in *vmInput) (api.StoppedVM, error) {
-	vm, err := change(ctx, in, s.VMs.Stop)
+	vm, err := change(ctx, in, s.config.VMs.Stop)
 	return api.StoppedVM{VMID: string(vm.ID), VMInstanceID: string(vm.Instance)}, err
 }
 
 func (s *Server) killVM(ctx context.Context, in *vmInput) (api.KilledVM, error) {
-	vm, err := change(ctx, in, s.VMs.Kill)
+	vm, err := change(ctx, in, s.config.VMs.Kill)
 	return api.KilledVM{ID: string(vm.ID)}, err
 }
 
 func (s *Server) deleteVM(ctx context.Context, in *vmInput) (api.DeletedVM, error) {
-	vm, err := change(ctx, in, s.VMs.Delete)
+	vm, err := change(ctx, in, s.config.VMs.Delete)
 	return api.DeletedVM{ID: string(vm.ID)}, err
 }
 
@@ -105,7 +105,7 @@ func (s *Server) awaitVM(w http.ResponseWriter, r *http.Request, in *vmInput) er
 	ctx, cancel := s.whileServing(r.Context())
 	defer cancel()
 	patience := keepWaiting(w)
-	exit, err := s.VMs.Await(ctx, accountOf(ctx), id)
+	exit, err := s.config.VMs.Await(ctx, accountOf(ctx), id)
 	patience.stop()
 	if err != nil {
 		return endOf(ctx, err)
@@ -126,7 +126,7 @@ func (s *Server) console(w http.ResponseWriter, r *http.Request) error {
 	if err != nil {
 		return err
 	}
-	text, err := s.VMs.Console(r.Context(), accountOf(r.Context()), id)
+	text, err := s.config.VMs.Console(r.Context(), accountOf(r.Context()), id)
 	if err != nil {
 		return err
 	}
@@ -144,7 +144,7 @@ type listInput struct {
 }
 
 func (s *Server) listVMs(ctx context.Context, in *listInput) (api.VMList, error) {
-	vms, err := s.VMs.VMs(ctx, accountOf(ctx), in.IncludeDeleted)
+	vms, err := s.config.VMs.VMs(ctx, accountOf(ctx), in.IncludeDeleted)
 	if err != nil {
 		return api.VMList{}, err
 	}
