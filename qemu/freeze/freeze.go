@@ -3,26 +3,21 @@
 // anything. It is there to be read, and does not hold up the first.
 //
 // The process is made to clone itself. Its main thread is stopped by ptrace,
-// runs one system call that was not in its program, and goes on where it was.
-// Only one thing can go wrong: if the caller's process is killed in the
-// microseconds between, the thread goes on with the wrong registers.
+// runs one system call that was not in its program, and goes on where it was,
+// also if the caller is killed in the middle of that.
 //
 // A copy can never run as a second instance of the original. It is born
 // stopped, with a stack that is nowhere, so it dies at its first step; and when
-// the process that made it ends, it is killed.
+// the thread that made it ends, it is killed.
 //
 // No other thread of the caller may wait for any child whatever, or for one of
 // these processes: it would get what the tracing thread waits for.
 package freeze
 
 import (
-	"bufio"
-	"bytes"
 	"errors"
 	"fmt"
-	"os"
 	"runtime"
-	"strings"
 
 	"golang.org/x/sys/unix"
 )
@@ -32,90 +27,50 @@ type Area struct{ Start, End uint64 }
 
 // A Freezer makes copies of one process. It may be used by one goroutine at a time.
 type Freezer struct {
-	pid int
-	// gate is the address of a system call instruction in the process.
-	gate uint64
+	pid  int
+	code code
+	// scratch is the address of frameSize bytes in the process that it does not use.
+	scratch uint64
 }
-
-// bigMapping is the size from which a mapping is worth leaving out of copies.
-const bigMapping = 1 << 20
 
 // New prepares a process for being copied: its copies have the area keep, even
 // if the process had said they should not, and little else. It may be called
-// again for the same process, also by another caller.
+// again for the same process, also by another caller; each call takes a few
+// pages of the process's address space.
 func New(pid int, keep Area) (*Freezer, error) {
 	f := &Freezer{pid: pid}
 	rest, err := f.survey(keep)
-	if err != nil {
-		return nil, err
+	if err == nil {
+		err = f.prepare(keep, rest)
 	}
-	if err := f.advise(keep, rest); err != nil {
+	if err != nil {
 		return nil, fmt.Errorf("prepare process %d for copying: %w", pid, err)
 	}
 	return f, nil
 }
 
-// advise has the process tell the kernel what its copies have and have not.
-func (f *Freezer) advise(keep Area, rest []Area) error {
+// prepare has the process tell the kernel what its copies have and have not.
+func (f *Freezer) prepare(keep Area, rest []Area) error {
 	runtime.LockOSThread()
 	defer runtime.UnlockOSThread()
-	t, err := attach(f.pid, f.gate)
+	t, err := attach(f.pid, f.code)
 	if err != nil {
 		return err
 	}
-	err = t.madvise(keep, unix.MADV_DOFORK)
+	f.scratch, err = t.call(unix.SYS_MMAP, 0, frameSize, unix.PROT_READ|unix.PROT_WRITE,
+		unix.MAP_PRIVATE|unix.MAP_ANONYMOUS, ^uint64(0), 0)
+	if err == nil {
+		err = t.protect(f.scratch)
+	}
+	if err == nil {
+		err = t.madvise(keep, unix.MADV_DOFORK)
+	}
 	for _, area := range rest {
-		err = errors.Join(err, t.madvise(area, unix.MADV_DONTFORK))
+		if err == nil {
+			err = t.madvise(area, unix.MADV_DONTFORK)
+		}
 	}
 	return errors.Join(err, t.detach())
-}
-
-// survey finds the gate, and the big mappings that a copy does not need: every
-// page of them costs time when the process is copied.
-func (f *Freezer) survey(keep Area) (rest []Area, err error) {
-	maps, err := os.Open(fmt.Sprintf("/proc/%d/maps", f.pid))
-	if err != nil {
-		return nil, err
-	}
-	defer maps.Close()
-	for lines := bufio.NewScanner(maps); lines.Scan(); {
-		var area Area
-		var perms string
-		if _, err := fmt.Sscanf(lines.Text(), "%x-%x %s", &area.Start, &area.End, &perms); err != nil {
-			continue
-		}
-		switch {
-		case strings.HasSuffix(lines.Text(), "[vdso]"):
-			if f.gate, err = findGate(f.pid, area); err != nil {
-				return nil, err
-			}
-		case area.Start < keep.End && area.End > keep.Start:
-		case area.End-area.Start >= bigMapping && strings.HasPrefix(perms, "rw") && strings.HasSuffix(perms, "p"):
-			rest = append(rest, area)
-		}
-	}
-	if f.gate == 0 {
-		return nil, fmt.Errorf("process %d has no code to enter the kernel by", f.pid)
-	}
-	return rest, nil
-}
-
-// findGate returns the address of a system call instruction in an area of code.
-func findGate(pid int, code Area) (uint64, error) {
-	memory, err := os.Open(fmt.Sprintf("/proc/%d/mem", pid))
-	if err != nil {
-		return 0, err
-	}
-	defer memory.Close()
-	b := make([]byte, code.End-code.Start)
-	if _, err := memory.ReadAt(b, int64(code.Start)); err != nil {
-		return 0, err
-	}
-	at := bytes.Index(b, []byte{0x0f, 0x05})
-	if at < 0 {
-		return 0, nil
-	}
-	return code.Start + uint64(at), nil
 }
 
 // A Copy is a frozen copy of a process. Until it is released it keeps the
@@ -163,12 +118,14 @@ const nowhere = 16
 
 // make has the process clone itself.
 func (c *Copy) make(f *Freezer) error {
-	t, err := attach(f.pid, f.gate)
+	t, err := attach(f.pid, f.code)
 	if err != nil {
 		return err
 	}
-	// The copy is a sibling: the process does not learn of it.
-	_, err = t.syscall(unix.SYS_CLONE, unix.CLONE_PARENT|uint64(unix.SIGCHLD), nowhere)
+	if err = t.protect(f.scratch); err == nil {
+		// The copy is a sibling: the process does not learn of it.
+		_, err = t.call(unix.SYS_CLONE, unix.CLONE_PARENT|uint64(unix.SIGCHLD), nowhere)
+	}
 	err = errors.Join(err, t.detach())
 	c.PID = t.child
 	switch {

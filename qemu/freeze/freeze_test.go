@@ -6,11 +6,15 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"math/rand/v2"
 	"os"
 	"os/exec"
+	"path/filepath"
 	"runtime"
+	"strconv"
 	"strings"
 	"testing"
+	"time"
 	"unsafe"
 
 	"go.uber.org/goleak"
@@ -23,8 +27,12 @@ const areaSize = 4 << 20
 
 // The test binary is also the process that is copied.
 func TestMain(m *testing.M) {
-	if os.Getenv("FREEZE_TEST") == "subject" {
+	switch os.Getenv("FREEZE_TEST") {
+	case "subject":
 		subject()
+		return
+	case "caller":
+		caller()
 		return
 	}
 	goleak.VerifyTestMain(m)
@@ -48,6 +56,29 @@ func subject() {
 			binary.NativeEndian.PutUint64(memory[at:], count)
 		}
 		fmt.Println(count)
+	}
+}
+
+// caller makes copies of a process, one after the other, until it is killed.
+func caller() {
+	var pid int
+	var area freeze.Area
+	if _, err := fmt.Sscan(os.Getenv("FREEZE_TEST_SUBJECT"), &pid, &area.Start, &area.End); err != nil {
+		panic(err)
+	}
+	f, err := freeze.New(pid, area)
+	if err != nil {
+		panic(err)
+	}
+	fmt.Println("ready")
+	for {
+		c, err := f.Freeze()
+		if err != nil {
+			panic(err)
+		}
+		if err := c.Release(); err != nil {
+			panic(err)
+		}
 	}
 }
 
@@ -195,6 +226,81 @@ func TestFreezeBusy(t *testing.T) {
 	if n := <-counted; n == 0 {
 		t.Error("the process was never busy")
 	}
+}
+
+// A caller that is killed, wherever it is, leaves the process as it was and no
+// copy of it.
+func TestCallerIsKilled(t *testing.T) {
+	p := start(t)
+	for round := range uint64(60) {
+		cmd := exec.Command("/proc/self/exe")
+		cmd.Env = append(os.Environ(), "FREEZE_TEST=caller",
+			fmt.Sprintf("FREEZE_TEST_SUBJECT=%d %d %d", p.pid, p.area.Start, p.area.End))
+		cmd.Stderr = os.Stderr
+		out, err := cmd.StdoutPipe()
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := cmd.Start(); err != nil {
+			t.Fatal(err)
+		}
+		if _, err := fmt.Fscanln(out, new(string)); err != nil {
+			t.Fatal(err)
+		}
+		time.Sleep(time.Duration(rand.IntN(5000)) * time.Microsecond)
+		if err := cmd.Process.Kill(); err != nil {
+			t.Fatal(err)
+		}
+		cmd.Wait() // says that it was killed
+		if got := p.step(); got != round+1 {
+			t.Fatalf("the process counted to %d, want %d", got, round+1)
+		}
+	}
+	p.check(p.pid, 60)
+	for _, pid := range children(t) {
+		if pid == p.pid {
+			continue
+		}
+		// Dead copies are ours to bury, as siblings of the process. Dying takes a moment.
+		dead := make(chan unix.WaitStatus, 1)
+		go func() {
+			var status unix.WaitStatus
+			unix.Wait4(pid, &status, 0, nil)
+			dead <- status
+		}()
+		select {
+		case status := <-dead:
+			if !status.Signaled() {
+				t.Errorf("copy %d ended with %x, which takes executing something", pid, status)
+			}
+		case <-time.After(10 * time.Second):
+			t.Fatalf("copy %d lives", pid)
+		}
+	}
+}
+
+// children returns the processes that this one has started, or that are
+// siblings of those: which copies are.
+func children(t *testing.T) (pids []int) {
+	t.Helper()
+	names, err := filepath.Glob("/proc/self/task/*/children")
+	if err != nil || len(names) == 0 {
+		t.Fatalf("no lists of children: %v", err)
+	}
+	for _, name := range names {
+		b, err := os.ReadFile(name)
+		if err != nil {
+			continue // the thread is gone
+		}
+		for _, field := range strings.Fields(string(b)) {
+			pid, err := strconv.Atoi(field)
+			if err != nil {
+				t.Fatal(err)
+			}
+			pids = append(pids, pid)
+		}
+	}
+	return pids
 }
 
 func TestFreezeFails(t *testing.T) {

@@ -10,27 +10,29 @@ import (
 // A tracee is a thread that this thread has stopped.
 type tracee struct {
 	pid  int
-	gate uint64
+	code code
 	regs unix.PtraceRegs // to go on with
-	held []unix.Signal   // arrived while it was stopped
-	// child is the process that it has cloned, if it has.
-	child int
+	// stack is where a call returns to regs by itself; 0 before protect.
+	stack uint64
+	held  []unix.Signal // arrived while it was stopped
+	child int           // the process that it has cloned, if it has
 }
 
 // attach stops the main thread of a process.
-func attach(pid int, gate uint64) (*tracee, error) {
+func attach(pid int, code code) (*tracee, error) {
 	if err := unix.PtraceSeize(pid); err != nil {
 		return nil, fmt.Errorf("trace: %w", err)
 	}
-	t := &tracee{pid: pid, gate: gate}
+	t := &tracee{pid: pid, code: code}
 	err := unix.PtraceInterrupt(pid)
 	if err == nil {
 		// QEMU forbids itself to clone; that is suspended while it is traced.
-		err = t.stopped(unix.PTRACE_O_TRACEFORK | unix.PTRACE_O_SUSPEND_SECCOMP)
+		err = t.stopped(unix.PTRACE_O_TRACEFORK | unix.PTRACE_O_TRACESYSGOOD | unix.PTRACE_O_SUSPEND_SECCOMP)
 	}
 	if err != nil {
 		return nil, errors.Join(fmt.Errorf("stop: %w", err), unix.PtraceDetach(pid))
 	}
+	restart(&t.regs)
 	return t, nil
 }
 
@@ -71,26 +73,63 @@ func (t *tracee) wait() (status unix.WaitStatus, err error) {
 	}
 }
 
-func (t *tracee) madvise(area Area, advice uint64) error {
-	if _, err := t.syscall(unix.SYS_MADVISE, area.Start, area.End-area.Start, advice); err != nil {
-		return fmt.Errorf("advise on %x to %x: %w", area.Start, area.End, err)
+// restart prepares registers for going on. If the thread was in a system call,
+// the kernel has marked it for a restart that will not happen after others
+// were made: so it is restarted here, or ends as if by a signal.
+func restart(regs *unix.PtraceRegs) {
+	const (
+		restartSys     = -512
+		restartNoIntr  = -513
+		restartNoHand  = -514
+		restartByBlock = -516
+		syscallLen     = 2
+	)
+	if int64(regs.Orig_rax) < 0 {
+		return // it was in user code
 	}
+	switch int64(regs.Rax) {
+	case restartSys, restartNoIntr, restartNoHand:
+		regs.Rax = regs.Orig_rax
+		regs.Rip -= syscallLen
+	case restartByBlock:
+		regs.Rax = ^uint64(unix.EINTR) + 1
+	}
+	regs.Orig_rax = ^uint64(0)
+}
+
+// protect lets the thread find its way back from calls without our help, by
+// means of a frame at an address of its memory.
+func (t *tracee) protect(address uint64) error {
+	b, err := frame(t.pid, t.regs, t.code.restorer, address)
+	if err != nil {
+		return err
+	}
+	local := []unix.Iovec{{Base: &b[0], Len: uint64(len(b))}}
+	remote := []unix.RemoteIovec{{Base: uintptr(address), Len: len(b)}}
+	if n, err := unix.ProcessVMWritev(t.pid, local, remote, 0); err != nil || n != len(b) {
+		return fmt.Errorf("prepare the way back: %d bytes of %d: %w", n, len(b), err)
+	}
+	t.stack = address
 	return nil
 }
 
-// syscall has the thread make a system call.
-func (t *tracee) syscall(number uint64, args ...uint64) (uint64, error) {
+// call has the thread make a system call.
+func (t *tracee) call(number uint64, args ...uint64) (uint64, error) {
 	regs := t.regs
-	regs.Rip, regs.Rax = t.gate, number
-	regs.Orig_rax = ^uint64(0) // or the kernel would restart what was interrupted
+	regs.Rip, regs.Rax = t.code.enter, number
+	if t.stack != 0 {
+		regs.Rsp = t.stack
+	}
 	for i, reg := range []*uint64{&regs.Rdi, &regs.Rsi, &regs.Rdx, &regs.R10, &regs.R8, &regs.R9}[:len(args)] {
 		*reg = args[i]
 	}
 	if err := unix.PtraceSetRegs(t.pid, &regs); err != nil {
 		return 0, err
 	}
-	if err := t.step(); err != nil {
-		return 0, err
+	for range 2 { // to where it enters the kernel, and to where it leaves
+		if err := t.toBoundary(); err != nil {
+			return 0, err
+		}
 	}
 	if err := unix.PtraceGetRegs(t.pid, &regs); err != nil {
 		return 0, err
@@ -101,37 +140,44 @@ func (t *tracee) syscall(number uint64, args ...uint64) (uint64, error) {
 	return regs.Rax, nil
 }
 
-// step executes one instruction.
-func (t *tracee) step() error {
+func (t *tracee) madvise(area Area, advice uint64) error {
+	if _, err := t.call(unix.SYS_MADVISE, area.Start, area.End-area.Start, advice); err != nil {
+		return fmt.Errorf("advise on %x to %x: %w", area.Start, area.End, err)
+	}
+	return nil
+}
+
+// toBoundary lets the thread run until it enters the kernel for a system call
+// or leaves it.
+func (t *tracee) toBoundary() error {
 	for {
-		if err := unix.PtraceSingleStep(t.pid); err != nil {
+		if err := unix.PtraceSyscall(t.pid, 0); err != nil {
 			return err
 		}
 		status, err := t.wait()
 		if err != nil {
 			return err
 		}
-		switch cause := status.TrapCause(); {
-		case cause == unix.PTRACE_EVENT_FORK:
+		const boundary = unix.SIGTRAP | 0x80
+		switch signal := status.StopSignal(); {
+		case signal == boundary:
+			return nil
+		case status.TrapCause() == unix.PTRACE_EVENT_FORK:
 			child, err := unix.PtraceGetEventMsg(t.pid)
 			if err != nil {
 				return err
 			}
 			t.child = int(child)
-		case cause == unix.PTRACE_EVENT_STOP:
-		case status.StopSignal() == unix.SIGTRAP:
-			return nil
-		case status.StopSignal() == unix.SIGSEGV:
+		case signal == unix.SIGSEGV:
 			return errors.New("the system call faulted")
-		default:
-			t.held = append(t.held, status.StopSignal())
+		case signal != unix.SIGTRAP:
+			t.held = append(t.held, signal)
 		}
 	}
 }
 
 // detach lets the thread go on where it was stopped.
 func (t *tracee) detach() error {
-	resume(&t.regs)
 	err := unix.PtraceSetRegs(t.pid, &t.regs)
 	err = errors.Join(err, unix.PtraceDetach(t.pid))
 	for _, signal := range t.held {
@@ -141,28 +187,4 @@ func (t *tracee) detach() error {
 		return fmt.Errorf("let go: %w", err)
 	}
 	return nil
-}
-
-// resume prepares registers for going on. If the thread was in a system call,
-// the kernel has marked it for a restart that will not happen after others
-// were made: so it is restarted here, or ends as if by a signal.
-func resume(regs *unix.PtraceRegs) {
-	const (
-		restartSys      = -512
-		restartNoIntr   = -513
-		restartNoHand   = -514
-		restartByBlock  = -516
-		syscallInstrLen = 2
-	)
-	if int64(regs.Orig_rax) < 0 {
-		return // it was in user code
-	}
-	switch int64(regs.Rax) {
-	case restartSys, restartNoIntr, restartNoHand:
-		regs.Rax = regs.Orig_rax
-		regs.Rip -= syscallInstrLen
-	case restartByBlock:
-		regs.Rax = ^uint64(unix.EINTR) + 1
-	}
-	regs.Orig_rax = ^uint64(0)
 }

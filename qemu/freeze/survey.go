@@ -1,0 +1,78 @@
+package freeze
+
+import (
+	"bufio"
+	"bytes"
+	"errors"
+	"fmt"
+	"os"
+	"strings"
+)
+
+// code is where a process has two pieces of machine code that every C library
+// and the Go runtime have.
+type code struct {
+	enter    uint64 // a system call and a return
+	restorer uint64 // the end of a signal handler
+}
+
+var (
+	enterCode    = []byte{0x0f, 0x05, 0xc3}                                     // syscall; ret
+	restorerCode = []byte{0x48, 0xc7, 0xc0, 0x0f, 0x00, 0x00, 0x00, 0x0f, 0x05} // mov $15, %rax; syscall
+)
+
+// bigMapping is the size from which a mapping is worth leaving out of copies.
+const bigMapping = 1 << 20
+
+// survey finds the code, and the big mappings that a copy does not need: every
+// page of them costs time when the process is copied.
+func (f *Freezer) survey(keep Area) (rest []Area, err error) {
+	maps, err := os.Open(fmt.Sprintf("/proc/%d/maps", f.pid))
+	if err != nil {
+		return nil, err
+	}
+	defer maps.Close()
+	memory, err := os.Open(fmt.Sprintf("/proc/%d/mem", f.pid))
+	if err != nil {
+		return nil, err
+	}
+	defer memory.Close()
+	for lines := bufio.NewScanner(maps); lines.Scan(); {
+		var area Area
+		var perms string
+		if _, err := fmt.Sscanf(lines.Text(), "%x-%x %s", &area.Start, &area.End, &perms); err != nil {
+			continue
+		}
+		switch {
+		case perms == "r-xp":
+			if err := f.code.search(memory, area); err != nil {
+				return nil, err
+			}
+		case area.Start < keep.End && area.End > keep.Start:
+		case strings.HasPrefix(perms, "rw") && strings.HasSuffix(perms, "p") && area.End-area.Start >= bigMapping:
+			rest = append(rest, area)
+		}
+	}
+	if f.code.enter == 0 || f.code.restorer == 0 {
+		return nil, errors.New("it has no code to make a system call with")
+	}
+	return rest, nil
+}
+
+// search looks for the code in an area, for what was not found yet.
+func (c *code) search(memory *os.File, area Area) error {
+	if c.enter != 0 && c.restorer != 0 {
+		return nil
+	}
+	b := make([]byte, area.End-area.Start)
+	if _, err := memory.ReadAt(b, int64(area.Start)); err != nil {
+		return err
+	}
+	if at := bytes.Index(b, enterCode); at >= 0 && c.enter == 0 {
+		c.enter = area.Start + uint64(at)
+	}
+	if at := bytes.Index(b, restorerCode); at >= 0 && c.restorer == 0 {
+		c.restorer = area.Start + uint64(at)
+	}
+	return nil
+}
