@@ -16,11 +16,9 @@ import (
 	"github.com/coppice-vm/coppice/internal/progress"
 )
 
-// Deadlines for a daemon to begin and to end. One that ends may have to let a
-// VM's start finish first.
 const (
-	readyDeadline = 2 * time.Minute
-	leaveDeadline = 2 * time.Minute
+	readyDeadline = 10 * time.Minute // a daemon may have to build its image
+	leaveDeadline = time.Minute      // more than it gives what it is doing
 )
 
 func (m *Main) serveCommand() *cobra.Command {
@@ -85,11 +83,18 @@ func (m *Main) current(p host.Process, exe string, args []string, image coppice.
 	return err == nil && same && slices.Equal(p.Args, args) && noImage == nil && has == image
 }
 
+// stopDaemon stops the daemon, if there is one. One that does not end when it
+// is asked is killed: what it was doing, the next one settles.
 func (m *Main) stopDaemon(ctx context.Context) error {
 	ctx, cancel := context.WithTimeout(ctx, leaveDeadline)
 	defer cancel()
-	if err := m.config.dir().Stop(ctx); err != nil {
+	killed, err := m.config.dir().Stop(ctx)
+	if err != nil {
 		return fmt.Errorf("stop the daemon: %w", err)
+	}
+	if killed {
+		fmt.Fprintf(m.Stderr, "coppice: the daemon did not end within %s and was killed; its log is %s\n",
+			leaveDeadline, m.config.dir().Log())
 	}
 	return nil
 }

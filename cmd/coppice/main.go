@@ -10,9 +10,11 @@ import (
 	"io"
 	"os"
 	"os/signal"
+	"strings"
 	"syscall"
 
 	"github.com/coppice-vm/coppice"
+	"github.com/coppice-vm/coppice/client"
 )
 
 func main() {
@@ -93,10 +95,30 @@ func (m *Main) report(err error) int {
 	if status, ok := errors.AsType[exitStatus](err); ok {
 		return int(status)
 	}
-	if e, ok := errors.AsType[*coppice.Error](err); ok {
-		fmt.Fprintf(m.Stderr, "coppice: %s (%s)\n", e.Message, e.Code)
-	} else {
-		fmt.Fprintf(m.Stderr, "coppice: %v\n", err)
+	for line := range strings.Lines(explain(err)) {
+		fmt.Fprintln(m.Stderr, "coppice:", strings.TrimSuffix(line, "\n"))
+	}
+	if errors.Is(err, client.ErrUnreachable) {
+		fmt.Fprintln(m.Stderr, "Is the daemon running? Try: make up (or: coppice up)")
 	}
 	return 1
+}
+
+// explain says an error for people: the API's errors, wherever they are in it,
+// without what is for the log.
+func explain(err error) string {
+	var inner []error
+	switch e := err.(type) {
+	case *coppice.Error:
+		return fmt.Sprintf("%s (%s)", e.Message, e.Code)
+	case interface{ Unwrap() []error }:
+		inner = e.Unwrap()
+	case interface{ Unwrap() error }:
+		inner = []error{e.Unwrap()}
+	}
+	text := err.Error()
+	for _, e := range inner {
+		text = strings.Replace(text, e.Error(), explain(e), 1)
+	}
+	return text
 }

@@ -10,8 +10,6 @@ import (
 	"os/exec"
 	"strings"
 
-	"github.com/spf13/cobra"
-
 	"github.com/coppice-vm/coppice/internal/progress"
 )
 
@@ -27,17 +25,6 @@ func hostPackages() []hostPackage {
 		{"debian-archive-keyring", "/usr/share/keyrings/debian-archive-keyring.gpg"},
 		{"e2fsprogs", "/sbin/mkfs.ext4"},
 		{"xfsprogs", "/sbin/mkfs.xfs"},
-	}
-}
-
-func (m *Main) packagesCommand() *cobra.Command {
-	return &cobra.Command{
-		Use:   "packages",
-		Short: "Install the Debian packages that coppice needs on this machine",
-		Args:  cobra.NoArgs,
-		RunE: m.then(func(ctx context.Context, _ []string) error {
-			return progress.New(m.Stderr).Do("packages", func(step *progress.Step) error { return installPackages(ctx, step) })
-		}),
 	}
 }
 

@@ -40,7 +40,7 @@ func (m *Main) purgeCommand() *cobra.Command {
 
 func (m *Main) purge(ctx context.Context, yes, keepCache bool) error {
 	if os.Geteuid() != 0 {
-		return errors.New("purge must be run by root")
+		return errRoot
 	}
 	if err := m.announceLoss(ctx, keepCache); err != nil {
 		return err
@@ -58,8 +58,9 @@ func (m *Main) purge(ctx context.Context, yes, keepCache bool) error {
 		run  func(*progress.Step) error
 	}{
 		{"daemon", func(*progress.Step) error {
-			ctx, cancel := context.WithTimeout(ctx, leaveDeadline)
-			defer cancel()
+			if err := m.stopDaemon(ctx); err != nil {
+				return err
+			}
 			return dir.Uninstall(ctx)
 		}},
 		{"VMs", func(step *progress.Step) error { return m.endVMs(ctx, step) }},
@@ -74,7 +75,7 @@ func (m *Main) purge(ctx context.Context, yes, keepCache bool) error {
 		}},
 	} {
 		if err := steps.Do(step.name, step.run); err != nil {
-			return fmt.Errorf("%s: %w", step.name, err)
+			return err
 		}
 	}
 	return nil
@@ -137,11 +138,19 @@ func (m *Main) endVMs(ctx context.Context, step *progress.Step) error {
 	return nil
 }
 
-// removeCache removes what coppice keeps in its cache, and the cache's
-// directory if nothing else is in it.
+// removeCache removes what the image's builder keeps in the cache, and the
+// cache's directory if nothing else is in it.
 func (m *Main) removeCache() error {
-	if err := os.RemoveAll(m.config.images()); err != nil {
-		return err
+	for _, pattern := range []string{"base-*", "building-*", "build.log", "lock"} {
+		files, err := filepath.Glob(filepath.Join(m.config.cache, pattern))
+		if err != nil {
+			return err
+		}
+		for _, file := range files {
+			if err := os.RemoveAll(file); err != nil {
+				return err
+			}
+		}
 	}
 	err := os.Remove(m.config.cache)
 	if errors.Is(err, fs.ErrNotExist) {

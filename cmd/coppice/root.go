@@ -43,7 +43,7 @@ data directory of a daemon on this machine.`,
 			m.copyCommand(), m.logsCommand(),
 		},
 		"host": {
-			m.upCommand(), m.downCommand(), m.purgeCommand(), m.packagesCommand(), m.serveCommand(),
+			m.upCommand(), m.downCommand(), m.purgeCommand(), m.prepareCommand(), m.serveCommand(),
 			m.doctorCommand(), m.envCommand(), m.benchCommand(), m.versionCommand(),
 		},
 	} {

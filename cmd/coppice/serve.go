@@ -189,7 +189,7 @@ func installedImage(ctx context.Context, c config, files *pool.Pool, log *slog.L
 	if err != nil {
 		return coppice.Image{}, err
 	}
-	builder := image.Builder{CacheDir: c.images(), Log: log, Progress: func(stage string) { host.Notify("STATUS=" + stage) }}
+	builder := image.Builder{CacheDir: c.cache, Log: log, Progress: func(stage string) { host.Notify("STATUS=" + stage) }}
 	base, err := builder.Build(ctx)
 	if err != nil {
 		return coppice.Image{}, fmt.Errorf("build the base image: %w", err)

@@ -93,7 +93,7 @@ func (t *idleTimeout) String() string {
 	case t.value.Seconds == nil:
 		return "never"
 	}
-	return time.Duration(*t.value.Seconds * float64(time.Second)).String()
+	return short(time.Duration(*t.value.Seconds * float64(time.Second)))
 }
 
 func (t *idleTimeout) Set(s string) error {
@@ -151,6 +151,17 @@ func mib(n int64) string {
 
 // gib writes a number of bytes in GiB.
 func gib(bytes int64) string { return fmt.Sprintf("%.1f GiB", float64(bytes)/(1<<30)) }
+
+// short writes a duration without the zeros in its end: 10m, not 10m0s.
+func short(d time.Duration) string {
+	s := d.String()
+	for _, zero := range []string{"m0s", "h0m"} {
+		if strings.HasSuffix(s, zero) {
+			s = s[:len(s)-2]
+		}
+	}
+	return s
+}
 
 // age writes how long ago something was, in its largest unit.
 func age(d time.Duration) string {

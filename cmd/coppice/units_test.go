@@ -66,6 +66,17 @@ func TestAge(t *testing.T) {
 	}
 }
 
+func TestShort(t *testing.T) {
+	for d, want := range map[time.Duration]string{
+		10 * time.Minute: "10m", time.Hour: "1h", 90 * time.Second: "1m30s", 100 * time.Minute: "1h40m",
+		10 * time.Second: "10s", 0: "0s",
+	} {
+		if got := short(d); got != want {
+			t.Errorf("short(%v) = %s, want %s", d, got, want)
+		}
+	}
+}
+
 func TestMiB(t *testing.T) {
 	for n, want := range map[int64]string{512: "512M", 1024: "1G", 1536: "1.5G", 1 << 20: "1024G"} {
 		if got := mib(n); got != want {

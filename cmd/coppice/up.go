@@ -3,7 +3,6 @@ package main
 import (
 	"cmp"
 	"context"
-	"errors"
 	"fmt"
 	"os"
 	"path/filepath"
@@ -37,25 +36,20 @@ or configuration is replaced; VMs that run go on meanwhile.`,
 }
 
 func (m *Main) up(ctx context.Context) error {
-	if os.Geteuid() != 0 {
-		return errors.New("up must be run by root: it mounts a file system and runs VMs")
+	steps := progress.New(m.Stderr)
+	image, err := m.prepare(ctx, steps)
+	if err != nil {
+		return err
 	}
 	var (
-		steps = progress.New(m.Stderr)
-		image coppice.ImageID
-		c     *client.Client
-		vm    string
-		said  string
+		c    *client.Client
+		vm   string
+		said string
 	)
 	for _, step := range []struct {
 		name string
 		run  func(*progress.Step) error
 	}{
-		{"packages", func(step *progress.Step) error { return installPackages(ctx, step) }},
-		{"base image", func(step *progress.Step) (err error) {
-			image, err = m.buildImage(ctx, step)
-			return err
-		}},
 		{"daemon", func(step *progress.Step) error { return m.startDaemon(ctx, image, step) }},
 		{"VM " + helloName, func(step *progress.Step) (err error) {
 			if c, err = m.client(); err == nil {
@@ -74,7 +68,7 @@ func (m *Main) up(ctx context.Context) error {
 		}},
 	} {
 		if err := steps.Do(step.name, step.run); err != nil {
-			return fmt.Errorf("%s: %w", step.name, err)
+			return err
 		}
 	}
 	return m.welcome(vm, said)

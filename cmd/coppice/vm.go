@@ -118,7 +118,7 @@ func describe(w *tabwriter.Writer, vm api.VM) {
 	if vm.IdleTimeoutSeconds == nil {
 		line("idle timeout", "never")
 	} else {
-		line("idle timeout", "%s", time.Duration(*vm.IdleTimeoutSeconds*float64(time.Second)))
+		line("idle timeout", "%s", short(time.Duration(*vm.IdleTimeoutSeconds*float64(time.Second))))
 	}
 	line("from", "%s", vm.SnapshotID)
 	line("instance", "%s", vm.VMInstanceID)

@@ -16,29 +16,27 @@ func (d Dir) Start(ctx context.Context, args []string, status func(string)) erro
 	return background(ctx, d.Log(), args, status)
 }
 
-// Stop asks the daemon that serves the directory to end, and returns when it
-// has. nil if there is none.
-func (d Dir) Stop(ctx context.Context) error {
+// Stop asks the daemon that serves the directory to end, ends it if it has not
+// when ctx ends, and returns when it is gone. killed says that it had to be. It
+// does nothing if there is no daemon.
+func (d Dir) Stop(ctx context.Context) (killed bool, err error) {
 	if booted() {
 		if err := d.unit().stop(ctx); err != nil {
-			return err
+			return false, err
 		}
 	}
 	p, err := d.Daemon()
 	if errors.Is(err, ErrNoDaemon) {
-		return nil
+		return false, nil
 	}
 	if err != nil {
-		return err
+		return false, err
 	}
 	return p.Stop(ctx)
 }
 
-// Uninstall stops the daemon and removes what Start left outside the directory.
+// Uninstall removes what Start left outside the directory, after a Stop.
 func (d Dir) Uninstall(ctx context.Context) error {
-	if err := d.Stop(ctx); err != nil {
-		return err
-	}
 	if booted() {
 		return d.unit().remove(ctx)
 	}

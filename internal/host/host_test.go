@@ -44,6 +44,9 @@ func daemon(d Dir, how string) int {
 		Notify("READY=1")
 	}
 	<-ctx.Done()
+	if how == "deaf" {
+		select {}
+	}
 	println("goodbye")
 	claim.Release()
 	return 0
@@ -63,7 +66,7 @@ func start(t *testing.T, d Dir, how string, limit time.Duration) ([]string, erro
 	ctx, cancel := context.WithTimeout(t.Context(), limit)
 	defer cancel()
 	t.Cleanup(func() {
-		if err := d.Stop(context.Background()); err != nil {
+		if _, err := d.Stop(context.Background()); err != nil {
 			t.Error(err)
 		}
 	})
@@ -99,8 +102,8 @@ func TestStartAndStop(t *testing.T) {
 		t.Errorf("process group %d, %v: it would get this terminal's signals", sid, err)
 	}
 
-	if err := d.Stop(t.Context()); err != nil {
-		t.Fatal(err)
+	if killed, err := d.Stop(t.Context()); killed || err != nil {
+		t.Fatalf("killed %v, %v", killed, err)
 	}
 	if _, err := d.Daemon(); !errors.Is(err, ErrNoDaemon) {
 		t.Errorf("after Stop: %v", err)
@@ -109,8 +112,23 @@ func TestStartAndStop(t *testing.T) {
 	if err != nil || !strings.HasSuffix(string(log), "goodbye\n") {
 		t.Errorf("it was not let finish: log %q, %v", log, err)
 	}
-	if err := d.Stop(t.Context()); err != nil {
-		t.Errorf("Stop without a daemon: %v", err)
+	if killed, err := d.Stop(t.Context()); killed || err != nil {
+		t.Errorf("Stop without a daemon: %v, %v", killed, err)
+	}
+}
+
+func TestStopInsists(t *testing.T) {
+	d := Dir(t.TempDir())
+	if _, err := start(t, d, "deaf", time.Minute); err != nil {
+		t.Fatal(err)
+	}
+	ctx, cancel := context.WithTimeout(t.Context(), 100*time.Millisecond)
+	defer cancel()
+	if killed, err := d.Stop(ctx); !killed || err != nil {
+		t.Errorf("killed %v, %v", killed, err)
+	}
+	if _, err := d.Daemon(); !errors.Is(err, ErrNoDaemon) {
+		t.Errorf("after Stop: %v", err)
 	}
 }
 
@@ -181,8 +199,8 @@ func TestStopSparesAnotherProcessOfThatPID(t *testing.T) {
 		t.Fatal(err)
 	}
 	p.Start++
-	if err := p.Stop(t.Context()); err != nil {
-		t.Fatal(err)
+	if killed, err := p.Stop(t.Context()); killed || err != nil {
+		t.Fatalf("killed %v, %v", killed, err)
 	}
 	if err := cmd.Process.Signal(syscall.Signal(0)); err != nil {
 		t.Errorf("the stranger is gone: %v", err)

@@ -98,25 +98,41 @@ func sum(name string) ([]byte, error) {
 	return h.Sum(nil), err
 }
 
-// Stop asks the process to end and returns when it has. It does nothing to
-// another process that has got the same pid, and nil if there is none any more.
-func (p Process) Stop(ctx context.Context) error {
+// Stop asks the process to end, ends it if it has not when ctx ends, and returns
+// when it is gone. killed says that it had to be. It does nothing to another
+// process that has got the same pid.
+func (p Process) Stop(ctx context.Context) (killed bool, err error) {
 	fd, err := unix.PidfdOpen(p.PID, 0)
 	if errors.Is(err, unix.ESRCH) {
-		return nil
+		return false, nil
 	}
 	if err != nil {
-		return fmt.Errorf("process %d: %w", p.PID, err)
+		return false, fmt.Errorf("process %d: %w", p.PID, err)
 	}
 	defer unix.Close(fd)
 	// From here on fd is one process for ever; is it ours?
 	if now, err := inspect(p.PID); err != nil || now.Start != p.Start || now.Boot != p.Boot {
+		return false, nil
+	}
+	if err := signalPidfd(fd, unix.SIGTERM); err != nil {
+		return false, fmt.Errorf("process %d: %w", p.PID, err)
+	}
+	if waitPidfd(ctx, fd) == nil {
+		return false, nil
+	}
+	if err := signalPidfd(fd, unix.SIGKILL); err != nil {
+		return false, fmt.Errorf("process %d: %w", p.PID, err)
+	}
+	return true, waitPidfd(context.WithoutCancel(ctx), fd)
+}
+
+// signalPidfd is nil, too, if the process is gone.
+func signalPidfd(fd int, signal unix.Signal) error {
+	err := unix.PidfdSendSignal(fd, signal, nil, 0)
+	if errors.Is(err, unix.ESRCH) {
 		return nil
 	}
-	if err := unix.PidfdSendSignal(fd, unix.SIGTERM, nil, 0); err != nil && !errors.Is(err, unix.ESRCH) {
-		return fmt.Errorf("process %d: %w", p.PID, err)
-	}
-	return waitPidfd(ctx, fd)
+	return err
 }
 
 // waitPidfd returns when the process of fd has ended, or with ctx's error.

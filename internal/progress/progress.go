@@ -25,8 +25,9 @@ func New(w io.Writer) *Steps {
 	return &Steps{w: w, moves: ok && term.IsTerminal(int(f.Fd())), now: time.Now}
 }
 
-// Do runs one step. When it has ended, a line says how long it took and how it
-// went: what [Step.Result] was told, or the error.
+// Do runs one step. When it has ended, a line says how long it took and what
+// came of it: what [Step.Result] was told, or that it failed. The error, if there
+// is one, begins with the step's name.
 func (s *Steps) Do(name string, run func(*Step) error) error {
 	step := &Step{steps: s, name: name, start: s.now()}
 	if s.moves {
@@ -43,11 +44,11 @@ func (s *Steps) Do(name string, run func(*Step) error) error {
 	if step.bar != nil {
 		step.bar.Finish()
 	}
-	result := step.result
 	if err != nil {
-		result = "failed"
+		step.result = "failed"
+		err = fmt.Errorf("%s: %w", name, err)
 	}
-	fmt.Fprintf(s.w, "%-14s %8s  %s\n", name, step.elapsed(), result)
+	fmt.Fprintf(s.w, "%-14s %8s  %s\n", name, step.elapsed(), step.result)
 	return err
 }
 

@@ -26,7 +26,8 @@ func TestPlain(t *testing.T) {
 		step.Result("image-1")
 		return nil
 	})
-	if err := s.Do("daemon", func(step *Step) error { step.Result("pid 7"); return broken }); err != broken {
+	err := s.Do("daemon", func(step *Step) error { step.Result("pid 7"); return broken })
+	if !errors.Is(err, broken) || err.Error() != "daemon: no network" {
 		t.Errorf("Do returned %v", err)
 	}
 	want := `packages          0.0 s  

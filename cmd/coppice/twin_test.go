@@ -1,0 +1,172 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"io"
+	"io/fs"
+	"log/slog"
+	"net"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/coppice-vm/coppice"
+	"github.com/coppice-vm/coppice/http"
+	"github.com/coppice-vm/coppice/internal/host"
+	"github.com/coppice-vm/coppice/lifecycle"
+	"github.com/coppice-vm/coppice/mem"
+)
+
+// serveTwin serves a host whose VMs are in memory only, and whose guests are
+// all this machine, at home in the directory home. It returns the way in.
+func serveTwin(t testing.TB, home string) host.Credentials {
+	t.Helper()
+	log := slog.New(slog.NewTextHandler(t.Output(), nil))
+	const size = 16 << 10
+	pool := mem.NewPool(coppice.Image{ID: "image", Disk: "images/image/disk.raw", DiskMiB: size})
+	store, accounts, hypervisor := mem.NewStore(), mem.NewAccounts(), mem.NewHypervisor(pool)
+	vms, err := lifecycle.Open(t.Context(), lifecycle.Config{
+		Store: store, Captures: store, Hypervisor: hypervisor, Pool: pool, Guest: twinGuest{hypervisor, home}, Log: log,
+		Image: "image", Size: coppice.Size{VCPUs: 2, MemoryMiB: 1024, DiskMiB: size}, HostBoot: "boot",
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { vms.Close(context.Background()) })
+	key, err := newKey(t.Context(), accounts)
+	if err != nil {
+		t.Fatal(err)
+	}
+	server, err := http.New(http.Config{
+		VMs: vms, Auth: keys{accounts}, Log: log, Version: "test", SpoolDir: t.TempDir(),
+		Ready: func(context.Context) error { return nil },
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	listener, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	served := make(chan error, 1)
+	go func() { served <- server.Serve(listener) }()
+	t.Cleanup(func() {
+		ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
+		defer cancel()
+		if err := errors.Join(server.Shutdown(ctx), <-served); err != nil {
+			t.Error(err)
+		}
+	})
+	return host.Credentials{URL: localURL(listener.Addr()), Key: key}
+}
+
+// A twinGuest is a [coppice.Guest] that is this machine.
+type twinGuest struct {
+	hypervisor *mem.Hypervisor
+	home       string
+}
+
+func (g twinGuest) Connect(_ context.Context, _ func(context.Context) (net.Conn, error), id coppice.Identity) (coppice.Session, error) {
+	return twinSession{g, id.VM}, nil
+}
+
+type twinSession struct {
+	twinGuest
+	vm coppice.VMID
+}
+
+func (s twinSession) Shutdown(context.Context) error {
+	s.hypervisor.End(s.vm, coppice.Exit{Kind: coppice.ExitPowerOff})
+	return nil
+}
+
+func (s twinSession) Close() error { return nil }
+
+func (s twinSession) Exec(ctx context.Context, spec coppice.ExecSpec, stdio coppice.Stdio) (coppice.ExecStatus, error) {
+	if spec.User != "" && spec.User != "root" {
+		return coppice.ExecStatus{}, coppice.ErrNoUser
+	}
+	limited, cancel := context.WithCancel(ctx)
+	if spec.Timeout > 0 {
+		limited, cancel = context.WithTimeout(ctx, spec.Timeout)
+	}
+	defer cancel()
+	cmd := exec.CommandContext(limited, "sh", "-c", spec.Command)
+	cmd.Dir = filepath.Join(s.home, spec.Dir)
+	cmd.Env = append(os.Environ(), spec.Env...)
+	cmd.Stdout, cmd.Stderr = stdio.Stdout, stdio.Stderr
+	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
+	cmd.Cancel = func() error { return syscall.Kill(-cmd.Process.Pid, syscall.SIGKILL) }
+	stdin, err := cmd.StdinPipe() // not cmd.Stdin: Wait would wait for it
+	if err != nil {
+		return coppice.ExecStatus{}, err
+	}
+	if err := cmd.Start(); err != nil {
+		return coppice.ExecStatus{}, err
+	}
+	go func() {
+		if stdio.Stdin != nil {
+			io.Copy(stdin, stdio.Stdin)
+		}
+		stdin.Close()
+	}()
+	cmd.Wait()
+	switch {
+	case ctx.Err() != nil:
+		return coppice.ExecStatus{}, ctx.Err()
+	case limited.Err() != nil:
+		return coppice.ExecStatus{Code: 124, TimedOut: true}, nil
+	}
+	if ended := cmd.ProcessState.Sys().(syscall.WaitStatus); ended.Signaled() {
+		return coppice.ExecStatus{Code: 128 + int(ended.Signal())}, nil
+	}
+	return coppice.ExecStatus{Code: cmd.ProcessState.ExitCode()}, nil
+}
+
+func (s twinSession) Files(string) coppice.GuestFiles { return twinFiles(s.home) }
+
+// twinFiles are the files below a directory.
+type twinFiles string
+
+func (f twinFiles) name(name string) string { return filepath.Join(string(f), name) }
+
+func (f twinFiles) Open(_ context.Context, name string) (coppice.GuestFile, error) {
+	file, err := os.Open(f.name(name))
+	if err != nil {
+		return coppice.GuestFile{}, err
+	}
+	info, err := file.Stat()
+	if err != nil {
+		return coppice.GuestFile{}, err
+	}
+	if !info.IsDir() {
+		return coppice.GuestFile{Mode: info.Mode(), Size: info.Size(), Content: file}, nil
+	}
+	defer file.Close()
+	entries, err := file.ReadDir(-1)
+	found := coppice.GuestFile{Dir: true, Mode: info.Mode()}
+	for _, e := range entries {
+		found.Entries = append(found.Entries, coppice.DirEntry{Name: e.Name(), Dir: e.IsDir()})
+	}
+	return found, err
+}
+
+func (f twinFiles) Write(_ context.Context, name string, mode fs.FileMode, r io.Reader) error {
+	content, err := io.ReadAll(r)
+	if err != nil {
+		return err
+	}
+	if err := os.MkdirAll(filepath.Dir(f.name(name)), 0o755); err != nil {
+		return err
+	}
+	return os.WriteFile(f.name(name), content, mode)
+}
+
+func (f twinFiles) Watch(ctx context.Context, _ string, _ func(coppice.FileEvent)) error {
+	<-ctx.Done()
+	return ctx.Err()
+}
