@@ -114,14 +114,16 @@ func newVM(body *api.CreateVM) (coppice.NewVM, error) {
 	if s.Name != nil {
 		vm.Name = *s.Name
 	}
-	if s.SnapshotID != nil {
-		vm.Snapshot = coppice.CaptureID(*s.SnapshotID)
-	}
 	var err error
+	if s.SnapshotID != nil {
+		if vm.Snapshot, err = parseSnapshotID(*s.SnapshotID); err != nil {
+			return vm, err
+		}
+	}
 	if vm.IdleTimeout, err = idleTimeout(s.IdleTimeoutSeconds, coppice.CodeCreateBadRequest); err != nil {
 		return vm, err
 	}
-	if vm.Persistence, err = persistence(s.Persistence); err != nil {
+	if vm.Persistence, err = persistence(s.Persistence, coppice.CodeCreateBadRequest); err != nil {
 		return vm, err
 	}
 	if s.VCPUCount != nil {
@@ -179,16 +181,17 @@ func mib(name string, gib *float64) (int64, error) {
 
 const defaultPriority = 5 // as the contract documents it
 
-func persistence(p *api.Persistence) (coppice.Persistence, error) {
+// persistence returns a persistence as the root has it; code is that of its errors.
+func persistence(p *api.Persistence, code coppice.Code) (coppice.Persistence, error) {
 	if p == nil {
 		return coppice.Persistence{}, nil
 	}
 	out := coppice.Persistence{Type: coppice.PersistenceType(p.Type)}
 	if p.Priority != nil && out.Type != coppice.Sticky {
-		return out, badCreate("persistence.priority goes with type sticky only, not %s", p.Type)
+		return out, coppice.Errorf(code, "persistence.priority goes with type sticky only, not %s", p.Type)
 	}
 	if p.DeleteEvent != nil && out.Type != coppice.Ephemeral {
-		return out, badCreate("persistence.deleteEvent goes with type ephemeral only, not %s", p.Type)
+		return out, coppice.Errorf(code, "persistence.deleteEvent goes with type ephemeral only, not %s", p.Type)
 	}
 	switch out.Type {
 	case coppice.Sticky:

@@ -45,6 +45,10 @@ type fakeVMs struct {
 	rows    map[coppice.VMID]coppice.VM
 	created coppice.NewVM // by the last Create
 	started coppice.StartOptions
+	forked  coppice.ForkSpec
+	// forkErrors are what the first forks fail with; nil ones do not.
+	forkErrors []error
+	captures   map[coppice.CaptureID]coppice.Capture
 	guest   coppice.Session
 	exits   chan coppice.Exit
 	// awaiting has something for every Await that waits.
@@ -57,6 +61,7 @@ type fakeVMs struct {
 func newFakeVMs(dir string) *fakeVMs {
 	return &fakeVMs{
 		rows:     map[coppice.VMID]coppice.VM{},
+		captures: map[coppice.CaptureID]coppice.Capture{},
 		guest:    &fakeGuest{dir: dir},
 		exits:    make(chan coppice.Exit, 1),
 		awaiting: make(chan struct{}, 10),
@@ -158,6 +163,89 @@ func (f *fakeVMs) Kill(_ context.Context, account coppice.AccountID, id coppice.
 
 func (f *fakeVMs) Delete(_ context.Context, account coppice.AccountID, id coppice.VMID) (coppice.VM, error) {
 	return f.change(account, id, coppice.Absent)
+}
+
+func (f *fakeVMs) Suspend(_ context.Context, account coppice.AccountID, id coppice.VMID) (coppice.VM, error) {
+	vm, err := f.change(account, id, coppice.Suspended)
+	vm.Base = coppice.NewCaptureID()
+	return vm, err
+}
+
+func (f *fakeVMs) Fork(ctx context.Context, account coppice.AccountID, id coppice.VMID, spec coppice.ForkSpec) ([]coppice.Fork, error) {
+	parent, err := f.VM(ctx, account, id)
+	if err != nil {
+		return nil, err
+	}
+	f.forked = spec
+	forks := make([]coppice.Fork, spec.Count)
+	for i := range forks {
+		if i < len(f.forkErrors) && f.forkErrors[i] != nil {
+			forks[i].Err = f.forkErrors[i]
+			continue
+		}
+		child := f.add(coppice.VM{Account: account, Parent: parent.ID})
+		forks[i].VM, _ = f.VM(ctx, account, child)
+	}
+	return forks, nil
+}
+
+func (f *fakeVMs) TakeSnapshot(ctx context.Context, account coppice.AccountID, id coppice.VMID, name string, persistence coppice.Persistence) (coppice.Capture, error) {
+	vm, err := f.VM(ctx, account, id)
+	if err != nil {
+		return coppice.Capture{}, err
+	}
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if persistence.Type == "" {
+		persistence = coppice.Persistence{Type: coppice.Sticky, Priority: 5}
+	}
+	c := coppice.Capture{
+		ID: coppice.NewCaptureID(), Account: account, Name: name, Source: vm.ID, Instance: vm.Instance, Size: vm.Size,
+		Live: true, Keep: true, Persistence: persistence, CreatedAt: began.Add(time.Duration(len(f.captures)) * time.Second),
+	}
+	f.captures[c.ID] = c
+	return c, nil
+}
+
+func (f *fakeVMs) Snapshots(_ context.Context, account coppice.AccountID) ([]coppice.Capture, error) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if f.fail != nil {
+		return nil, f.fail
+	}
+	var all []coppice.Capture
+	for _, c := range f.captures {
+		if c.Account == account {
+			all = append(all, c)
+		}
+	}
+	slices.SortFunc(all, func(a, b coppice.Capture) int { return a.CreatedAt.Compare(b.CreatedAt) })
+	return all, nil
+}
+
+func (f *fakeVMs) Snapshot(_ context.Context, account coppice.AccountID, id coppice.CaptureID) (coppice.Capture, error) {
+	return f.changeSnapshot(account, id, func(*coppice.Capture) {})
+}
+
+func (f *fakeVMs) RenameSnapshot(_ context.Context, account coppice.AccountID, id coppice.CaptureID, name string) (coppice.Capture, error) {
+	return f.changeSnapshot(account, id, func(c *coppice.Capture) { c.Name = name })
+}
+
+func (f *fakeVMs) DeleteSnapshot(_ context.Context, account coppice.AccountID, id coppice.CaptureID) error {
+	_, err := f.changeSnapshot(account, id, func(c *coppice.Capture) { c.Keep, c.DeletedAt = false, began })
+	return err
+}
+
+func (f *fakeVMs) changeSnapshot(account coppice.AccountID, id coppice.CaptureID, change func(*coppice.Capture)) (coppice.Capture, error) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	c, ok := f.captures[id]
+	if !ok || c.Account != account || !c.Keep {
+		return coppice.Capture{}, coppice.Errorf(coppice.CodeSnapshotNotFound, "there is no snapshot %s", id).With("snapshotId", id)
+	}
+	change(&c)
+	f.captures[id] = c
+	return c, nil
 }
 
 func (f *fakeVMs) Await(ctx context.Context, account coppice.AccountID, id coppice.VMID) (coppice.Exit, error) {

@@ -11,10 +11,7 @@ import (
 func (s *Server) notOffered() []route {
 	var routes []route
 	for _, n := range []struct{ method, path, what string }{
-		{"POST", "/v1/vms/{vm_id}/suspend", "suspending a VM"},
 		{"POST", "/v1/vms/{vm_id}/resize", "resizing a VM"},
-		{"POST", "/v1/vms/{vm_id}/fork", "forking a VM"},
-		{"POST", "/v1/vms/{vm_id}/snapshot", "taking a snapshot"},
 		{"POST", "/v1/vms/{vm_id}/optimize", "optimizing a VM"},
 		{"GET", "/v1/vms/{vm_id}/build", "builds"},
 		{"GET", "/v1/vms/{vm_id}/stats/stream", "statistics of a VM"},
@@ -23,8 +20,7 @@ func (s *Server) notOffered() []route {
 		{every, "/v1/vms/{vm_id}/terminals", "terminals"},
 		{every, "/v1/vms/{vm_id}/terminals/*", "terminals"},
 		{every, "/v1/vms/{vm_id}/systemd/*", "systemd services through the API"},
-		{every, "/v1/vms/snapshots", "snapshots"},
-		{every, "/v1/vms/snapshots/*", "snapshots"},
+		{"POST", "/v1/vms/snapshots", "building a snapshot from a specification"},
 		{every, "/v1/vms/builds/*", "builds"},
 		{every, "/v1/vpcs", "private networks"},
 		{every, "/v1/vpcs/*", "private networks"},

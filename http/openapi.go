@@ -46,6 +46,8 @@ func operation(doc *huma.OpenAPI, op huma.Operation) *huma.Operation {
 		return item.Get
 	case http.MethodPost:
 		return item.Post
+	case http.MethodPatch:
+		return item.Patch
 	case http.MethodDelete:
 		return item.Delete
 	}

@@ -130,9 +130,13 @@ func TestRouting(t *testing.T) {
 		status       int
 		code         string
 	}{
-		{"GET", "/v1/vms/snapshots", 501, "SERVICE_UNAVAILABLE"},
-		{"GET", "/v1/vms/snapshots/sc-1", 501, "SERVICE_UNAVAILABLE"},
-		{"PATCH", "/v1/vms/snapshots/sc-1", 501, "SERVICE_UNAVAILABLE"},
+		{"GET", "/v1/vms/snapshots", 200, ""},
+		{"GET", "/v1/vms/snapshots/sc-1", 400, "INVALID_SNAPSHOT_ID"},
+		{"GET", "/v1/vms/snapshots/console", 400, "INVALID_SNAPSHOT_ID"},
+		{"PATCH", "/v1/vms/snapshots/sc-1", 400, "INVALID_SNAPSHOT_ID"},
+		{"DELETE", "/v1/vms/snapshots/sc-00000000000000000001", 404, "SNAPSHOT_NOT_FOUND"},
+		{"PUT", "/v1/vms/snapshots", 405, "INVALID_REQUEST"},
+		{"GET", "/v1/vms/snapshots/sc-00000000000000000001/x", 404, "NOT_FOUND"},
 		{"POST", "/v1/vms/snapshots", 501, "SERVICE_UNAVAILABLE"},
 		{"GET", "/v1/vms/builds/bld-1/phases", 501, "SERVICE_UNAVAILABLE"},
 		{"GET", "/v1/vms/" + id + "/build", 501, "SERVICE_UNAVAILABLE"},
@@ -166,7 +170,7 @@ func TestBadBodies(t *testing.T) {
 	h := newHarness(t)
 	id := string(h.vms.add(coppice.VM{}))
 	large := `{"command":"` + strings.Repeat("x", maxBodyBytes) + `"}`
-	for _, path := range []string{"/v1/vms", "/v1/vms/" + id + "/start", "/v1/vms/" + id + "/exec-await"} {
+	for _, path := range []string{"/v1/vms", "/v1/vms/" + id + "/start", "/v1/vms/" + id + "/fork", "/v1/vms/" + id + "/exec-await"} {
 		if a := h.do("POST", path, large); a.status != 413 || a.code() != "INVALID_REQUEST" {
 			t.Errorf("%s, too large: %d %.200s", path, a.status, a.body)
 		}

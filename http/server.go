@@ -42,11 +42,27 @@ type VMs interface {
 	Stop(ctx context.Context, account coppice.AccountID, id coppice.VMID) (coppice.VM, error)
 	Kill(ctx context.Context, account coppice.AccountID, id coppice.VMID) (coppice.VM, error)
 	Delete(ctx context.Context, account coppice.AccountID, id coppice.VMID) (coppice.VM, error)
+	Suspend(ctx context.Context, account coppice.AccountID, id coppice.VMID) (coppice.VM, error)
+	// Fork returns the children in their order, those too that failed.
+	Fork(ctx context.Context, account coppice.AccountID, id coppice.VMID, spec coppice.ForkSpec) ([]coppice.Fork, error)
 	// Await returns when the current run has ended.
 	Await(ctx context.Context, account coppice.AccountID, id coppice.VMID) (coppice.Exit, error)
 	// Session returns the session of a running VM. It stays the owner's: it is not closed here.
 	Session(ctx context.Context, account coppice.AccountID, id coppice.VMID) (coppice.Session, error)
 	Console(ctx context.Context, account coppice.AccountID, id coppice.VMID) ([]byte, error)
+
+	Snapshots
+}
+
+// Snapshots is the part of [VMs] that has to do with snapshots. One of another
+// account is one that does not exist.
+type Snapshots interface {
+	TakeSnapshot(ctx context.Context, account coppice.AccountID, id coppice.VMID, name string, persistence coppice.Persistence) (coppice.Capture, error)
+	// Snapshots lists deleted ones too, as long as VMs need them.
+	Snapshots(ctx context.Context, account coppice.AccountID) ([]coppice.Capture, error)
+	Snapshot(ctx context.Context, account coppice.AccountID, id coppice.CaptureID) (coppice.Capture, error)
+	RenameSnapshot(ctx context.Context, account coppice.AccountID, id coppice.CaptureID, name string) (coppice.Capture, error)
+	DeleteSnapshot(ctx context.Context, account coppice.AccountID, id coppice.CaptureID) error
 }
 
 // An Authenticator knows whose a secret is.

@@ -207,14 +207,18 @@ func shape(vm *coppice.VM) api.VM {
 	if vm.IdleTimeout > 0 {
 		out.IdleTimeoutSeconds = new(vm.IdleTimeout.Seconds())
 	}
-	p := &api.Persistence{Type: string(vm.Persistence.Type)}
-	switch vm.Persistence.Type {
+	out.Persistence = shapePersistence(&vm.Persistence)
+	return out
+}
+
+func shapePersistence(p *coppice.Persistence) *api.Persistence {
+	out := &api.Persistence{Type: string(p.Type)}
+	switch p.Type {
 	case coppice.Sticky:
-		p.Priority = &vm.Persistence.Priority
+		out.Priority = &p.Priority
 	case coppice.Ephemeral:
-		p.DeleteEvent = (*string)(&vm.Persistence.DeleteEvent)
+		out.DeleteEvent = (*string)(&p.DeleteEvent)
 	}
-	out.Persistence = p
 	return out
 }
 
