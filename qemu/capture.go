@@ -24,6 +24,9 @@ func (r *run) Capture(ctx context.Context, dst coppice.CaptureFiles, leave coppi
 	defer context.AfterFunc(r.attached, func() { cancel(coppice.ErrNoRun) })()
 	stats, err := r.capture(ctx, dst, leave)
 	if err != nil {
+		if ended := r.alive(); ended != nil {
+			err = errors.Join(ended, err)
+		}
 		return coppice.CaptureStats{}, fmt.Errorf("capture %s: %w", r.machine.VM, noSpace(err))
 	}
 	r.paused = leave == coppice.LeavePaused

@@ -12,12 +12,19 @@ import (
 	"go.uber.org/goleak"
 
 	"github.com/coppice-vm/coppice"
+	"github.com/coppice-vm/coppice/image"
 	"github.com/coppice-vm/coppice/internal/reflink"
 	"github.com/coppice-vm/coppice/internal/reflink/reflinktest"
 	"github.com/coppice-vm/coppice/qemu"
 )
 
-func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+// The test binary is also a daemon that is killed.
+func TestMain(m *testing.M) {
+	if os.Getenv("QEMU_TEST") == "capturer" {
+		capturer()
+	}
+	goleak.VerifyTestMain(m)
+}
 
 // A host is a directory for VMs, and the image they boot.
 type host struct {
@@ -71,13 +78,19 @@ func sparse(t *testing.T, name string, size int64) {
 	}
 }
 
-// testImage puts together an image whose process 1 is testguest.
+// imageCache is where the base image is that is built for the real thing.
+const imageCache = "/var/cache/coppice"
+
+// testImage puts together an image whose process 1 is testguest, from the
+// kernel and the drivers of the base image.
 func testImage(t *testing.T, dir string) coppice.Image {
 	t.Helper()
-	bases, _ := filepath.Glob("/var/cache/coppice/base-*")
-	if len(bases) == 0 {
-		t.Skip("no base image")
+	builder := image.Builder{CacheDir: imageCache, Log: slog.New(slog.NewTextHandler(t.Output(), nil))}
+	base, err := builder.Build(t.Context())
+	if err != nil {
+		t.Fatal(err)
 	}
+	files := filepath.Join(imageCache, "base-"+base.Key)
 	build := exec.Command("go", "build", "-ldflags=-s -w", "-o", filepath.Join(dir, "init"), "./internal/testguest")
 	build.Env = append(os.Environ(), "CGO_ENABLED=0")
 	if out, err := build.CombinedOutput(); err != nil {
@@ -87,7 +100,7 @@ func testImage(t *testing.T, dir string) coppice.Image {
 	if err != nil {
 		t.Fatal(err)
 	}
-	drivers, err := os.ReadFile(filepath.Join(bases[0], "drivers.cpio"))
+	drivers, err := os.ReadFile(filepath.Join(files, "drivers.cpio"))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -96,7 +109,7 @@ func testImage(t *testing.T, dir string) coppice.Image {
 		t.Fatal(err)
 	}
 	return coppice.Image{
-		ID: "testguest", Kernel: filepath.Join(bases[0], "vmlinux"), Initrd: initrd,
+		ID: "testguest", Kernel: filepath.Join(files, "vmlinux"), Initrd: initrd,
 		Cmdline: "console=ttyS0 quiet panic=-1 reboot=t mitigations=off random.trust_cpu=on",
 	}
 }
@@ -120,8 +133,8 @@ func (h *host) newCapture() coppice.CaptureFiles {
 	return coppice.CaptureFiles{Memory: prefix + ".memory", State: prefix + ".state", Disk: prefix + ".disk"}
 }
 
-// pid returns the process of a VM.
-func (h *host) pid(id coppice.VMID) int {
+// pids returns the processes of a VM.
+func (h *host) pids(id coppice.VMID) (pids []int) {
 	h.t.Helper()
 	names, err := filepath.Glob("/proc/[0-9]*/cmdline")
 	if err != nil {
@@ -135,9 +148,18 @@ func (h *host) pid(id coppice.VMID) int {
 			if err != nil {
 				h.t.Fatal(err)
 			}
-			return pid
+			pids = append(pids, pid)
 		}
 	}
-	h.t.Fatalf("VM %s has no process", id)
-	return 0
+	return pids
+}
+
+// pid returns the process of a VM that has one.
+func (h *host) pid(id coppice.VMID) int {
+	h.t.Helper()
+	pids := h.pids(id)
+	if len(pids) != 1 {
+		h.t.Fatalf("VM %s has processes %v, want one", id, pids)
+	}
+	return pids[0]
 }

@@ -4,6 +4,7 @@
 package main
 
 import (
+	"bytes"
 	"errors"
 	"fmt"
 	"io"
@@ -117,6 +118,7 @@ func (m *machine) Keep(value string) error {
 
 func (m *machine) Kept() (string, error) { return m.kept, nil }
 
+// Write writes a value. "fill N" writes N MiB after it as well.
 func (m *machine) Write(value string) error {
 	f, err := os.OpenFile(diskName, os.O_WRONLY, 0)
 	if err != nil {
@@ -125,6 +127,18 @@ func (m *machine) Write(value string) error {
 	defer f.Close()
 	block := make([]byte, diskLen)
 	copy(block, value)
+	if n, ok := strings.CutPrefix(value, "fill "); ok {
+		mib, err := strconv.Atoi(n)
+		if err != nil {
+			return err
+		}
+		fill := bytes.Repeat([]byte{1}, 1<<20)
+		for i := range mib {
+			if _, err := f.WriteAt(fill, int64(2+i)<<20); err != nil {
+				return err
+			}
+		}
+	}
 	if _, err := f.WriteAt(block, diskAt); err != nil {
 		return err
 	}
