@@ -20,6 +20,7 @@ import (
 // process group and cgroup.
 type command struct {
 	process        *os.Process
+	ending         *os.File // a pidfd: readable when the main process has ended
 	group          *cgroup  // nil where there are none
 	stdin          *os.File // nil if it has none
 	stdout, stderr *os.File
@@ -80,7 +81,12 @@ func (a *Agent) startProcess(cmd *exec.Cmd, stdin bool) (c *command, err error) 
 			f.Close()
 		}
 		if err != nil {
-			c.close()
+			c.release()
+			for _, f := range []*os.File{c.stdout, c.stderr} {
+				if f != nil {
+					f.Close()
+				}
+			}
 		}
 	}()
 	if stdin {
@@ -104,16 +110,20 @@ func (a *Agent) startProcess(cmd *exec.Cmd, stdin bool) (c *command, err error) 
 		cmd.SysProcAttr.UseCgroupFD = true
 		cmd.SysProcAttr.CgroupFD = c.group.fd()
 	}
+	var pidfd int
+	cmd.SysProcAttr.PidFD = &pidfd
 	if err := cmd.Start(); err != nil {
 		return c, err
 	}
 	c.process = cmd.Process
+	unix.SetNonblock(pidfd, true) // or a thread would wait for each command
+	c.ending = os.NewFile(uintptr(pidfd), "pidfd")
 	return c, nil
 }
 
-// close lets go of what the command needs once it has ended, or not begun.
-func (c *command) close() {
-	for _, f := range []*os.File{c.stdin, c.stdout, c.stderr} {
+// release lets go of what the command has no more use for.
+func (c *command) release() {
+	for _, f := range []*os.File{c.stdin, c.ending} {
 		if f != nil {
 			f.Close()
 		}
@@ -137,8 +147,10 @@ func (c *command) kill() error {
 }
 
 // wait returns how the main process ended, when it has. After a timeout (0 is
-// none) the command is killed.
+// none) the command is killed. Of what the command used, the caller closes the
+// outputs; wait, which is called once, sees to the rest.
 func (c *command) wait(timeout time.Duration) (wire.Exited, error) {
+	defer c.release()
 	if timeout > 0 {
 		defer time.AfterFunc(timeout, func() {
 			c.mu.Lock()
@@ -147,16 +159,8 @@ func (c *command) wait(timeout time.Duration) (wire.Exited, error) {
 			c.kill()
 		}).Stop()
 	}
-	// The process is left a zombie until ended is set, so that kill never meets
-	// another one of the same number.
-	for {
-		err := unix.Waitid(unix.P_PID, c.process.Pid, nil, unix.WEXITED|unix.WNOWAIT, nil)
-		if err == nil {
-			break
-		}
-		if !errors.Is(err, unix.EINTR) {
-			return wire.Exited{}, fmt.Errorf("wait for the command: %w", err)
-		}
+	if err := c.awaitEnd(); err != nil {
+		return wire.Exited{}, fmt.Errorf("wait for the command: %w", err)
 	}
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -173,4 +177,19 @@ func (c *command) wait(timeout time.Duration) (wire.Exited, error) {
 		return wire.Exited{Code: 128 + int(status.Signal())}, nil
 	}
 	return wire.Exited{Code: status.ExitStatus()}, nil
+}
+
+// awaitEnd returns when the main process has ended. It leaves it a zombie, so
+// that kill never meets another one of its number.
+func (c *command) awaitEnd() error {
+	conn, err := c.ending.SyscallConn()
+	if err != nil {
+		return err
+	}
+	var failed error
+	err = conn.Read(func(fd uintptr) bool {
+		failed = unix.Waitid(unix.P_PIDFD, int(fd), nil, unix.WEXITED|unix.WNOWAIT, nil)
+		return failed != unix.EAGAIN
+	})
+	return errors.Join(err, failed)
 }

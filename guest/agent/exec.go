@@ -35,16 +35,10 @@ func (x *exchange) exec() error {
 	c.stdout.SetReadDeadline(time.Unix(1, 0))
 	c.stderr.SetReadDeadline(time.Unix(1, 0))
 	relays.Wait()
-	if c.stdin != nil {
-		c.stdin.Close()
-	}
 
 	x.mu.Lock()
 	delete(x.commands, x.stream.StreamID())
 	x.mu.Unlock()
-	if c.group != nil {
-		c.group.release()
-	}
 	if err != nil {
 		return err
 	}

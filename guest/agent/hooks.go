@@ -62,9 +62,6 @@ func (a *Agent) runHook(ctx context.Context, name string, env []string) error {
 	go a.logLines(name, c.stdout)
 	go a.logLines(name, c.stderr)
 	exited, err := c.wait(0)
-	if c.group != nil {
-		c.group.release()
-	}
 	switch {
 	case err != nil:
 		return err
