@@ -29,7 +29,6 @@ func (r *run) Capture(ctx context.Context, dst coppice.CaptureFiles, leave coppi
 		}
 		return coppice.CaptureStats{}, fmt.Errorf("capture %s: %w", r.machine.VM, noSpace(err))
 	}
-	r.paused = leave == coppice.LeavePaused
 	return stats, nil
 }
 
@@ -50,7 +49,7 @@ func (r *run) capture(ctx context.Context, dst coppice.CaptureFiles, leave coppi
 	r.prepareFreezer(ram)
 
 	began := time.Now()
-	finish, err := r.freeze(ctx, c, ram, dst.State)
+	finish, err := r.halt(ctx, c, ram, dst.State)
 	if leave == coppice.LeaveRunning {
 		err = errors.Join(err, r.goOn(ctx))
 		stats.Pause = time.Since(began)
@@ -62,17 +61,17 @@ func (r *run) capture(ctx context.Context, dst coppice.CaptureFiles, leave coppi
 	}
 	if leave == coppice.LeavePaused {
 		stats.Pause = time.Since(began)
-		if err != nil {
+		if r.paused = true; err != nil {
 			err = errors.Join(err, r.goOn(ctx))
 		}
 	}
 	return stats, err
 }
 
-// freeze stops the guest and secures what it is at that instant. The guest
-// stays stopped. finish completes the memory file, whatever the guest does by
-// then; it is to be called if it is not nil, also when there is an error.
-func (r *run) freeze(ctx context.Context, c *capture, ram span, state string) (finish finisher, err error) {
+// halt stops the guest and secures what it is at that instant. The guest stays
+// stopped. finish completes the memory file, whatever the guest does by then;
+// it is to be called if it is not nil, also when there is an error.
+func (r *run) halt(ctx context.Context, c *capture, ram span, state string) (finish finisher, err error) {
 	if err := r.do(ctx, "stop", nil, nil); err != nil {
 		return nil, err
 	}
@@ -84,16 +83,23 @@ func (r *run) freeze(ctx context.Context, c *capture, ram span, state string) (f
 	err = r.do(ctx, "xen-save-devices-state", map[string]any{"filename": state, "live": false}, nil)
 	if err == nil {
 		finish, err = r.secure(ctx, ram, c.memory)
+	} else if full(c.memory) { // of which QEMU says no more than that it failed
+		err = fmt.Errorf("%w: %w", coppice.ErrNoSpace, err)
 	}
 	return finish, errors.Join(err, disk.Wait())
 }
 
-// goOn lets a stopped guest execute, even if the caller's time is over.
+// goOn lets a stopped guest execute, even if the caller's time is over. The
+// caller holds r.guest.
 func (r *run) goOn(ctx context.Context) error {
-	if r.alive() != nil {
-		return nil
+	if err := r.alive(); err != nil {
+		return err
 	}
-	return r.do(context.WithoutCancel(ctx), "cont", nil, nil)
+	if err := r.do(context.WithoutCancel(ctx), "cont", nil, nil); err != nil {
+		return err
+	}
+	r.paused = false
+	return nil
 }
 
 // A capture is the files of one that is being made.
@@ -140,6 +146,14 @@ func (c *capture) close() {
 			f.Close()
 		}
 	}
+}
+
+// full reports whether the file system of a file has no space for a device state.
+func full(f *os.File) bool {
+	const stateBytes = 1 << 20
+	var fs unix.Statfs_t
+	err := unix.Fstatfs(int(f.Fd()), &fs)
+	return err == nil && int64(fs.Bavail)*fs.Bsize < stateBytes
 }
 
 // noSpace says so when a file system is full.

@@ -193,7 +193,7 @@ func (r *run) inspect(ctx context.Context) (stalled bool, err error) {
 		return false, nil
 	}
 	r.log.Info("the guest was left paused", "status", state.Status)
-	return false, r.do(ctx, "cont", nil, nil)
+	return false, r.goOn(ctx)
 }
 
 // unstall lets a guest try again what it could not write. Nothing was lost: if
@@ -204,7 +204,7 @@ func (r *run) unstall(ctx context.Context) error {
 	if r.paused {
 		return nil // Resume makes it try
 	}
-	return r.do(ctx, "cont", nil, nil)
+	return r.goOn(ctx)
 }
 
 func (r *run) trimLogs() {
@@ -291,12 +291,8 @@ func (r *run) DialAgent(ctx context.Context) (net.Conn, error) {
 func (r *run) Resume(ctx context.Context) error {
 	r.guest.Lock()
 	defer r.guest.Unlock()
-	if err := r.alive(); err != nil {
-		return err
-	}
-	if err := r.do(ctx, "cont", nil, nil); err != nil {
+	if err := r.goOn(ctx); err != nil {
 		return fmt.Errorf("resume %s: %w", r.machine.VM, err)
 	}
-	r.paused = false
 	return nil
 }

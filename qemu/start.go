@@ -50,13 +50,17 @@ func (h *Hypervisor) start(ctx context.Context, m coppice.Machine, dir runDir) (
 		return nil, errors.Join(err, dir.clear())
 	}
 	r, err := h.connect(ctx, m, dir, proc)
-	if err == nil {
-		if err = r.begin(ctx); err == nil {
-			return r, nil
-		}
-		r.detach()
+	if err != nil {
+		err = explain(ctx, err, dir, proc)
+		proc.release()
+		return nil, errors.Join(err, dir.clear())
 	}
-	return nil, errors.Join(explain(ctx, err, dir, proc), dir.clear())
+	if err := r.begin(ctx); err != nil {
+		err = explain(ctx, err, dir, proc)
+		r.detach()
+		return nil, errors.Join(err, dir.clear())
+	}
+	return r, nil
 }
 
 // survivors returns the processes a directory has from before.
@@ -157,7 +161,6 @@ func explain(ctx context.Context, err error, dir runDir, proc *process) error {
 		return errors.Join(err, kill)
 	}
 	proc.ending()
-	proc.release()
 	if said := dir.complaint(); said != "" {
 		return fmt.Errorf("%w: %s", err, said)
 	}
