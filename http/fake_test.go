@@ -49,8 +49,8 @@ type fakeVMs struct {
 	// forkErrors are what the first forks fail with; nil ones do not.
 	forkErrors []error
 	captures   map[coppice.CaptureID]coppice.Capture
-	guest   coppice.Session
-	exits   chan coppice.Exit
+	guest      coppice.Session
+	exits      chan coppice.Exit
 	// awaiting has something for every Await that waits.
 	awaiting chan struct{}
 	// fail is what every method returns, if it is set.

@@ -13,7 +13,6 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/coppice-vm/coppice"
-	"github.com/coppice-vm/coppice/api"
 	"github.com/coppice-vm/coppice/client"
 	"github.com/coppice-vm/coppice/internal/host"
 )
@@ -71,31 +70,63 @@ func find(ctx context.Context, c *client.Client, ref string) (string, error) {
 	if err != nil {
 		return "", err
 	}
-	vm, err := pick(list.VMs, ref)
-	return vm.ID, err
+	labels := make([]label, len(list.VMs))
+	for i, vm := range list.VMs {
+		labels[i] = label{vm.ID, vm.Name}
+	}
+	id, err := pick(labels, ref)
+	if id == "" && err == nil {
+		err = coppice.Errorf(coppice.CodeVMNotFound, "there is no VM whose name is %[1]q or whose id begins with %[1]q", ref)
+	}
+	return id, err
 }
 
-// pick returns the VM that ref names: by its whole id, its name, or a prefix of its id.
-func pick(vms []api.VM, ref string) (api.VM, error) {
-	for _, matches := range []func(api.VM) bool{
-		func(vm api.VM) bool { return vm.ID == ref },
-		func(vm api.VM) bool { return vm.Name == ref },
-		func(vm api.VM) bool { return strings.HasPrefix(vm.ID, ref) },
+// findSnapshot returns the id of the snapshot that ref names, as VMs are named.
+func findSnapshot(ctx context.Context, c *client.Client, ref string) (string, error) {
+	if coppice.CaptureID(ref).Valid() {
+		return ref, nil
+	}
+	list, err := c.Snapshots(ctx, false)
+	if err != nil {
+		return "", err
+	}
+	labels := make([]label, len(list.Snapshots))
+	for i, s := range list.Snapshots {
+		labels[i] = label{s.SnapshotID, s.Name}
+	}
+	id, err := pick(labels, ref)
+	if id == "" && err == nil {
+		err = coppice.Errorf(coppice.CodeSnapshotNotFound, "there is no snapshot whose name is %[1]q or whose id begins with %[1]q", ref)
+	}
+	return id, err
+}
+
+// A label is what something can be named by.
+type label struct{ id, name string }
+
+// pick returns the id of what ref names, by its whole id, its name, or a prefix
+// of its id; empty if that is nothing.
+func pick(all []label, ref string) (string, error) {
+	for _, matches := range []func(label) bool{
+		func(l label) bool { return l.id == ref },
+		func(l label) bool { return l.name == ref },
+		func(l label) bool { return strings.HasPrefix(l.id, ref) },
 	} {
-		found := slices.DeleteFunc(slices.Clone(vms), func(vm api.VM) bool { return ref == "" || !matches(vm) })
-		switch len(found) {
+		var ids []string
+		for _, l := range all {
+			if ref != "" && matches(l) {
+				ids = append(ids, l.id)
+			}
+		}
+		switch len(ids) {
 		case 0:
 			continue
 		case 1:
-			return found[0], nil
+			return ids[0], nil
 		}
-		ids := make([]string, len(found))
-		for i, vm := range found {
-			ids[i] = vm.ID
-		}
-		return api.VM{}, fmt.Errorf("%q could be any of %s", ref, strings.Join(ids, ", "))
+		return "", fmt.Errorf("%q could be any of %s", ref, strings.Join(ids, ", "))
 	}
-	return api.VM{}, coppice.Errorf(coppice.CodeVMNotFound, "there is no VM whose name is %[1]q or whose id begins with %[1]q", ref)
+	return "", nil
 }
 
 // completeVMs offers the names of VMs, or their ids where they have none, to the shell.

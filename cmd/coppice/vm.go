@@ -27,7 +27,13 @@ func (m *Main) createCommand() *cobra.Command {
 			if err != nil {
 				return err
 			}
-			vm, err := c.Create(ctx, api.CreateVM{VMSpec: spec.spec()})
+			wanted := spec.spec()
+			if wanted.SnapshotID != nil {
+				if *wanted.SnapshotID, err = findSnapshot(ctx, c, *wanted.SnapshotID); err != nil {
+					return err
+				}
+			}
+			vm, err := c.Create(ctx, api.CreateVM{VMSpec: wanted})
 			if err != nil {
 				return err
 			}
@@ -127,7 +133,7 @@ func describe(w *tabwriter.Writer, vm api.VM) {
 
 func (m *Main) startCommand() *cobra.Command {
 	var idle idleTimeout
-	cmd := m.eachCommand("start VM...", "Boot VMs and return when they run",
+	cmd := m.eachCommand("start VM...", "Boot VMs, or go on with suspended ones, and return when they run",
 		func(ctx context.Context, c *client.Client, id string) (any, error) {
 			return c.Start(ctx, id, api.StartVM{IdleTimeoutSeconds: idle.value})
 		})
