@@ -1,12 +1,9 @@
 package host
 
 import (
-	"bytes"
 	"context"
 	"crypto/rand"
-	"errors"
 	"fmt"
-	"io"
 	"net"
 	"os"
 	"os/exec"
@@ -17,22 +14,13 @@ import (
 
 // background starts a program in a session of its own, its output appended to
 // the file log, and returns when it has said "READY=1" ([Notify]). It calls
-// status with each "STATUS=" it says before. If the program ends first, the
-// error has the last of what it printed; if ctx does, the program is ended.
+// status with each "STATUS=" it says before. If ctx ends first, the program is ended.
 func background(ctx context.Context, log string, args []string, status func(string)) error {
-	if err := rotate(log); err != nil {
-		return err
-	}
 	out, err := os.OpenFile(log, os.O_WRONLY|os.O_CREATE|os.O_APPEND, 0o600)
 	if err != nil {
 		return err
 	}
 	defer out.Close()
-	start, err := out.Seek(0, io.SeekEnd)
-	if err != nil {
-		return err
-	}
-
 	socket := "@coppice-" + rand.Text() // no file: nothing to clean up
 	conn, err := net.ListenUnixgram("unixgram", &net.UnixAddr{Name: socket, Net: "unixgram"})
 	if err != nil {
@@ -60,7 +48,7 @@ func background(ctx context.Context, log string, args []string, status func(stri
 	case err := <-ready:
 		return err
 	case <-ended:
-		return fmt.Errorf("it ended: %v\n%s", cmd.ProcessState, tail(log, start))
+		return fmt.Errorf("it ended: %v", cmd.ProcessState)
 	case <-ctx.Done():
 		cmd.Process.Signal(syscall.SIGTERM)
 		select {
@@ -69,7 +57,7 @@ func background(ctx context.Context, log string, args []string, status func(stri
 			cmd.Process.Kill()
 			<-ended
 		}
-		return fmt.Errorf("it did not get ready: %w\n%s", ctx.Err(), tail(log, start))
+		return fmt.Errorf("it did not get ready: %w", ctx.Err())
 	}
 }
 
@@ -91,28 +79,4 @@ func awaitReady(conn net.Conn, status func(string)) error {
 			}
 		}
 	}
-}
-
-// rotate moves a log that has grown large aside, replacing the one moved before.
-func rotate(log string) error {
-	const large = 16 << 20
-	info, err := os.Stat(log)
-	if errors.Is(err, os.ErrNotExist) || err == nil && info.Size() < large {
-		return nil
-	}
-	if err != nil {
-		return err
-	}
-	return os.Rename(log, log+".1")
-}
-
-// tail returns the last lines of what was written to a log from offset start on.
-func tail(log string, start int64) string {
-	const lines = 10
-	b, err := os.ReadFile(log)
-	if err != nil || int64(len(b)) < start {
-		return ""
-	}
-	all := bytes.Split(bytes.TrimSpace(b[start:]), []byte("\n"))
-	return string(bytes.Join(all[max(0, len(all)-lines):], []byte("\n")))
 }

@@ -49,7 +49,12 @@ func (u unit) start(ctx context.Context, d Dir, args []string) error {
 	if err := systemctl(ctx, "enable", u.name); err != nil {
 		return err
 	}
-	return systemctl(ctx, "restart", u.name) // waits for READY=1
+	err := systemctl(ctx, "restart", u.name) // waits for READY=1
+	if err != nil {
+		// Else systemd would try for ever what has just been said to have failed.
+		err = errors.Join(err, systemctl(context.WithoutCancel(ctx), "stop", u.name))
+	}
+	return err
 }
 
 // stop returns when the unit has stopped. nil if it is not installed.
@@ -106,6 +111,9 @@ var unitEscape = strings.NewReplacer(`\`, `\\`, `"`, `\"`, `%`, `%%`, `$`, `$$`)
 
 func systemctl(ctx context.Context, args ...string) error {
 	out, err := exec.CommandContext(ctx, "systemctl", args...).CombinedOutput()
+	if err != nil && ctx.Err() != nil {
+		err = ctx.Err()
+	}
 	if err != nil {
 		return fmt.Errorf("systemctl %s: %w: %s", strings.Join(args, " "), err, bytes.TrimSpace(out))
 	}
