@@ -3,6 +3,7 @@ package http
 import (
 	"bufio"
 	"encoding/base64"
+	"errors"
 	"fmt"
 	"io"
 	"io/fs"
@@ -14,6 +15,7 @@ import (
 
 	"github.com/coppice-vm/coppice"
 	"github.com/coppice-vm/coppice/api"
+	"github.com/coppice-vm/coppice/internal/jsonbody"
 )
 
 const rawBytes = "application/octet-stream"
@@ -119,7 +121,7 @@ func (s *Server) writeFile(w http.ResponseWriter, r *http.Request) error {
 	}
 	content := &remembering{r: r.Body}
 	if mediaType, _, _ := mime.ParseMediaType(r.Header.Get("Content-Type")); mediaType != rawBytes {
-		body, err := openFileBody(r.Body, s.config.SpoolDir)
+		body, err := jsonbody.Open(r.Body, s.config.SpoolDir)
 		if err != nil {
 			return badFileBody(err)
 		}
@@ -133,6 +135,25 @@ func (s *Server) writeFile(w http.ResponseWriter, r *http.Request) error {
 		return fileError(err, name)
 	}
 	return writeJSON(w, api.Empty{})
+}
+
+// badFileBody says why a file could not be taken from a request.
+func badFileBody(err error) error {
+	var corrupt base64.CorruptInputError
+	switch {
+	case errors.Is(err, jsonbody.ErrTooLarge):
+		return at(http.StatusRequestEntityTooLarge, coppice.Errorf(coppice.CodeFilesBadRequest,
+			"the file is too large for JSON: send its bytes, with Content-Type: application/octet-stream"))
+	case errors.As(err, &corrupt):
+		err = jsonbody.Error("content is not base64: " + err.Error())
+	case errors.Is(err, io.ErrUnexpectedEOF):
+		err = jsonbody.Error("it broke off")
+	}
+	if bad, ok := errors.AsType[jsonbody.Error](err); ok {
+		return coppice.Errorf(coppice.CodeFilesBadRequest, "the body is not a file: %s. "+
+			`It is JSON like {"content":"aGk=","encoding":"base64"}, or with Content-Type: application/octet-stream the bytes themselves`, bad)
+	}
+	return err
 }
 
 func fileMode(header string) (fs.FileMode, error) {

@@ -17,6 +17,7 @@ import (
 
 	"github.com/coppice-vm/coppice"
 	"github.com/coppice-vm/coppice/api"
+	"github.com/coppice-vm/coppice/internal/jsonbody"
 )
 
 // What clients make of a file's name, and what name reaches the guest.
@@ -249,3 +250,9 @@ func TestFilesJSON(t *testing.T) {
 func (letters) Read(p []byte) (int, error) { return copy(p, manyAs), nil }
 
 // A watch that sees nothing says that it lives, and ends with the daemon.
+
+func TestTooLargeForJSON(t *testing.T) {
+	if f := translate(badFileBody(jsonbody.ErrTooLarge)); f.status != 413 || f.err.Code != coppice.CodeFilesBadRequest {
+		t.Errorf("%+v", f)
+	}
+}

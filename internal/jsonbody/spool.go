@@ -1,4 +1,4 @@
-package http
+package jsonbody
 
 import (
 	"bytes"
@@ -12,7 +12,8 @@ const (
 	spoolLimit  = 4 << 30
 )
 
-var errSpoolFull = errors.New("the spool is full")
+// ErrTooLarge means that the content does not fit the spool.
+var ErrTooLarge = errors.New("the content is too large for the spool")
 
 // A spool keeps what is written to it until it is read: a little in memory,
 // more in a file without a name.
@@ -27,7 +28,7 @@ func newSpool(dir string) *spool { return &spool{dir: dir} }
 
 func (s *spool) Write(p []byte) (int, error) {
 	if s.size += int64(len(p)); s.size > spoolLimit {
-		return 0, errSpoolFull
+		return 0, ErrTooLarge
 	}
 	if s.file == nil && s.mem.Len()+len(p) <= spoolMemory {
 		return s.mem.Write(p)

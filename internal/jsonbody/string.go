@@ -1,4 +1,4 @@
-package http
+package jsonbody
 
 import (
 	"bufio"
@@ -64,7 +64,7 @@ func (s *jsonString) special() error {
 		s.ended = true
 		return nil
 	case c < ' ':
-		return badBody("content has an unescaped control character")
+		return bad("content has an unescaped control character")
 	}
 	if c, err = s.r.ReadByte(); err != nil {
 		return unexpected(err)
@@ -85,7 +85,7 @@ func (s *jsonString) special() error {
 	case 'u':
 		return s.unicode()
 	default:
-		return badBody("content has the unknown escape \\%c", c)
+		return bad("content has the unknown escape \\%c", c)
 	}
 	return nil
 }
@@ -99,7 +99,7 @@ func (s *jsonString) unicode() error {
 	}
 	r, ok := hex4(digits)
 	if !ok {
-		return badBody("content has \\u without four digits")
+		return bad("content has \\u without four digits")
 	}
 	_, _ = s.r.Discard(4)
 	if utf16.IsSurrogate(r) {

@@ -1,54 +1,37 @@
-package http
+// Package jsonbody reads a file out of the JSON it was sent in, like
+// {"content":"aGk=","encoding":"base64"}, without holding either.
+package jsonbody
 
 import (
 	"bufio"
 	"encoding/base64"
 	"encoding/json"
-	"errors"
 	"fmt"
 	"io"
-	"net/http"
 	"slices"
 	"strings"
-
-	"github.com/coppice-vm/coppice"
 )
 
 // maxMember bounds every member of a file's JSON but the content.
 const maxMember = 64 << 10
 
-// A bodyError says what is wrong with a file's JSON.
-type bodyError string
+// An Error says what is wrong with the JSON.
+type Error string
 
-func (e bodyError) Error() string { return string(e) }
+func (e Error) Error() string { return string(e) }
 
-func badBody(format string, args ...any) error { return bodyError(fmt.Sprintf(format, args...)) }
+func bad(format string, args ...any) error { return Error(fmt.Sprintf(format, args...)) }
 
-// badFileBody says why a file could not be taken from a request.
-func badFileBody(err error) error {
-	var corrupt base64.CorruptInputError
-	switch {
-	case errors.Is(err, errSpoolFull):
-		return at(http.StatusRequestEntityTooLarge, coppice.Errorf(coppice.CodeFilesBadRequest,
-			"the file is too large for JSON: send its bytes, with Content-Type: application/octet-stream"))
-	case errors.As(err, &corrupt):
-		err = badBody("content is not base64: %v", err)
-	case errors.Is(err, io.ErrUnexpectedEOF):
-		err = badBody("it broke off")
-	}
-	if bad, ok := errors.AsType[bodyError](err); ok {
-		return coppice.Errorf(coppice.CodeFilesBadRequest, "the body is not a file: %s. "+
-			`It is JSON like {"content":"aGk=","encoding":"base64"}, or with Content-Type: application/octet-stream the bytes themselves`, string(bad))
-	}
-	return err
-}
-
-// openFileBody reads the JSON of an [api.FileContent] as it comes, and returns
-// the file's bytes. The content is passed on as it is read if its encoding came
-// before it; else it waits in a spool in dir for its encoding to be known. Read
-// reports io.EOF only when all of the JSON was right.
-func openFileBody(r io.Reader, dir string) (io.ReadCloser, error) {
-	b := &fileBody{r: bufio.NewReaderSize(r, 64<<10), dir: dir}
+// Open reads JSON with a content, an encoding ("base64", or by default "utf8")
+// and any other members as it comes, and returns the content's bytes. They are
+// passed on as they are read if the encoding came before the content; else the
+// content waits in a spool for its encoding to be known: in memory if it is
+// small, and in a file without a name in dir. Read reports [io.EOF] only when
+// all of the JSON was right. What was wrong is an [Error], a
+// [base64.CorruptInputError], [io.ErrUnexpectedEOF] if the JSON broke off, or
+// [ErrTooLarge]; any other error is r's or the spool's.
+func Open(r io.Reader, dir string) (io.ReadCloser, error) {
+	b := &body{r: bufio.NewReaderSize(r, 64<<10), dir: dir}
 	if err := b.expect('{'); err != nil {
 		return nil, err
 	}
@@ -61,8 +44,8 @@ func openFileBody(r io.Reader, dir string) (io.ReadCloser, error) {
 	return b, nil
 }
 
-// A fileBody is the JSON of a file on its way in.
-type fileBody struct {
+// A body is JSON on its way in.
+type body struct {
 	io.Reader               // of the file's bytes
 	r         *bufio.Reader // of the JSON
 	dir       string
@@ -74,7 +57,7 @@ type fileBody struct {
 	encoding string
 }
 
-func (b *fileBody) Close() error {
+func (b *body) Close() error {
 	if b.spool != nil {
 		return b.spool.close()
 	}
@@ -82,7 +65,7 @@ func (b *fileBody) Close() error {
 }
 
 // untilContent reads members until the content can be read, and returns its reader.
-func (b *fileBody) untilContent() (io.Reader, error) {
+func (b *body) untilContent() (io.Reader, error) {
 	for {
 		key, err := b.key()
 		if err == io.EOF {
@@ -105,7 +88,7 @@ func (b *fileBody) untilContent() (io.Reader, error) {
 			continue
 		}
 		if b.hasCode {
-			return b.decoder(io.MultiReader(text, (*fileBodyEnd)(b)))
+			return b.decoder(io.MultiReader(text, (*bodyEnd)(b)))
 		}
 		b.spool = newSpool(b.dir)
 		if _, err := io.Copy(b.spool, text); err != nil {
@@ -113,7 +96,7 @@ func (b *fileBody) untilContent() (io.Reader, error) {
 		}
 	}
 	if !b.hasText {
-		return nil, badBody("it has no content")
+		return nil, bad("it has no content")
 	}
 	text, err := b.spool.reader()
 	if err != nil {
@@ -122,21 +105,21 @@ func (b *fileBody) untilContent() (io.Reader, error) {
 	return b.decoder(text)
 }
 
-func (b *fileBody) decoder(text io.Reader) (io.Reader, error) {
+func (b *body) decoder(text io.Reader) (io.Reader, error) {
 	switch b.encoding {
 	case "base64":
 		return base64.NewDecoder(base64.StdEncoding, text), nil
 	case "", "utf8", "utf-8":
 		return text, nil
 	}
-	return nil, badBody("encoding is base64 or utf8, not %q", b.encoding)
+	return nil, bad("encoding is base64 or utf8, not %q", b.encoding)
 }
 
-// A fileBodyEnd is a reader without bytes that fails unless the JSON ends well.
-type fileBodyEnd fileBody
+// A bodyEnd is a reader without bytes that fails unless the JSON ends well.
+type bodyEnd body
 
-func (e *fileBodyEnd) Read([]byte) (int, error) {
-	b := (*fileBody)(e)
+func (e *bodyEnd) Read([]byte) (int, error) {
+	b := (*body)(e)
 	for {
 		key, err := b.key()
 		if err == nil {
@@ -150,7 +133,7 @@ func (e *fileBodyEnd) Read([]byte) (int, error) {
 
 // key reads up to a member's value. io.EOF if there are no more members, and
 // nothing after them.
-func (b *fileBody) key() (string, error) {
+func (b *body) key() (string, error) {
 	c, err := b.next()
 	if err != nil {
 		return "", err
@@ -158,7 +141,7 @@ func (b *fileBody) key() (string, error) {
 	if c == '}' {
 		switch _, err := b.next(); err {
 		case nil:
-			return "", badBody("there is something after it")
+			return "", bad("there is something after it")
 		case io.ErrUnexpectedEOF:
 			return "", io.EOF
 		default:
@@ -169,7 +152,7 @@ func (b *fileBody) key() (string, error) {
 		b.begun = true
 		_ = b.r.UnreadByte()
 	} else if c != ',' {
-		return "", badBody("%q is where a comma should be", c)
+		return "", bad("%q is where a comma should be", c)
 	}
 	if err := b.expect('"'); err != nil {
 		return "", err
@@ -183,10 +166,10 @@ func (b *fileBody) key() (string, error) {
 }
 
 // member reads a member other than the content.
-func (b *fileBody) member(key string) error {
+func (b *body) member(key string) error {
 	switch {
 	case key == "content", key == "encoding" && b.hasCode:
-		return badBody("%s is there twice", key)
+		return bad("%s is there twice", key)
 	case key == "encoding":
 		b.hasCode = true
 		return b.value(&b.encoding)
@@ -197,9 +180,9 @@ func (b *fileBody) member(key string) error {
 
 // text returns the reader of the content, which must be read before anything
 // else; nil if it is null.
-func (b *fileBody) text() (io.Reader, error) {
+func (b *body) text() (io.Reader, error) {
 	if b.hasText {
-		return nil, badBody("content is there twice")
+		return nil, bad("content is there twice")
 	}
 	c, err := b.next()
 	if err != nil {
@@ -215,13 +198,13 @@ func (b *fileBody) text() (io.Reader, error) {
 		return nil, err
 	}
 	if null != nil {
-		return nil, badBody("content is not a string")
+		return nil, bad("content is not a string")
 	}
 	return nil, nil
 }
 
 // value reads a value of bounded size into v.
-func (b *fileBody) value(v any) error {
+func (b *body) value(v any) error {
 	c, err := b.next()
 	if err != nil {
 		return err
@@ -239,7 +222,7 @@ func (b *fileBody) value(v any) error {
 			break
 		}
 		if raw = append(raw, c); len(raw) > maxMember {
-			return badBody("a member other than content is too large")
+			return bad("a member other than content is too large")
 		}
 		switch {
 		case quoted && c == '\\':
@@ -258,22 +241,22 @@ func (b *fileBody) value(v any) error {
 	}
 	_ = b.r.UnreadByte()
 	if err := json.Unmarshal(raw, v); err != nil {
-		return badBody("%v", err)
+		return bad("%v", err)
 	}
 	return nil
 }
 
 // expect reads c, after white space.
-func (b *fileBody) expect(c byte) error {
+func (b *body) expect(c byte) error {
 	got, err := b.next()
 	if err == nil && got != c {
-		err = badBody("%q is where a %q should be", got, c)
+		err = bad("%q is where a %q should be", got, c)
 	}
 	return err
 }
 
 // next reads the first byte that is not white space.
-func (b *fileBody) next() (byte, error) {
+func (b *body) next() (byte, error) {
 	for {
 		c, err := b.r.ReadByte()
 		if err != nil {
