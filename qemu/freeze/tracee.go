@@ -43,7 +43,7 @@ func (t *tracee) stopped(options int) error {
 		if err != nil {
 			return err
 		}
-		if status.TrapCause() == unix.PTRACE_EVENT_STOP {
+		if event(status) == unix.PTRACE_EVENT_STOP {
 			break
 		}
 		// It stopped to be given a signal, and has it before it stops again.
@@ -72,6 +72,9 @@ func (t *tracee) wait() (status unix.WaitStatus, err error) {
 		return status, nil
 	}
 }
+
+// event returns what a thread reports by stopping, which is 0 if it is a signal.
+func event(status unix.WaitStatus) int { return int(status >> 16) }
 
 // restart prepares registers for going on. If the thread was in a system call,
 // the kernel has marked it for a restart that will not happen after others
@@ -162,15 +165,16 @@ func (t *tracee) toBoundary() error {
 		switch signal := status.StopSignal(); {
 		case signal == boundary:
 			return nil
-		case status.TrapCause() == unix.PTRACE_EVENT_FORK:
+		case event(status) == unix.PTRACE_EVENT_FORK:
 			child, err := unix.PtraceGetEventMsg(t.pid)
 			if err != nil {
 				return err
 			}
 			t.child = int(child)
+		case event(status) != 0: // somebody stops the process: it stops when it is let go
 		case signal == unix.SIGSEGV:
 			return errors.New("the system call faulted")
-		case signal != unix.SIGTRAP:
+		default:
 			t.held = append(t.held, signal)
 		}
 	}
