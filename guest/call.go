@@ -5,7 +5,9 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"strings"
 	"time"
+	"unicode"
 
 	"github.com/hashicorp/yamux"
 
@@ -96,6 +98,15 @@ func (c *call) close() {
 	c.done()
 }
 
+// next returns the next frame. Data that is there already does not hide that
+// the call was ended.
+func (c *call) next() (wire.Frame, error) {
+	if err := c.ctx.Err(); err != nil {
+		return wire.Frame{}, err
+	}
+	return c.frames.Next(wire.MaxFrame)
+}
+
 // answer reads an answer that the guest should give at once.
 func (c *call) answer(v any) error {
 	defer time.AfterFunc(answerDeadline, func() { c.cancel(errSilent) }).Stop()
@@ -111,10 +122,24 @@ func (c *call) failed(err error) error {
 		return err
 	}
 	if failure, ok := errors.AsType[*wire.Error](err); ok {
-		return failure
+		return &wire.Error{Cause: failure.Cause, Message: printable(failure.Message)}
 	}
 	if context.Cause(c.ctx) == errSilent {
 		err = errSilent
 	}
 	return fmt.Errorf("%w: %w", coppice.ErrGuestGone, err)
+}
+
+// printable returns what a guest says in a form that is harmless to print.
+func printable(s string) string {
+	s = strings.Map(func(r rune) rune {
+		if unicode.IsPrint(r) {
+			return r
+		}
+		return '?'
+	}, s)
+	if len(s) > 1000 {
+		s = strings.ToValidUTF8(s[:1000], "")
+	}
+	return s
 }

@@ -69,7 +69,7 @@ func (s *session) Exec(ctx context.Context, spec coppice.ExecSpec, stdio coppice
 // output passes on what a command writes, and returns how it ended.
 func (c *call) output(stdio coppice.Stdio) (exited wire.Exited, err error) {
 	for {
-		frame, err := c.frames.Next(wire.MaxFrame)
+		frame, err := c.next()
 		if err != nil {
 			return exited, c.failed(err)
 		}
@@ -98,11 +98,14 @@ func (c *call) output(stdio coppice.Stdio) (exited wire.Exited, err error) {
 }
 
 // send sends all of r, as data with its end. A stream that does not take it is
-// no error: whoever reads the stream sees why.
+// no error, and neither is a call that was ended: whoever reads the stream sees why.
 func (c *call) send(r io.Reader) error {
 	frame := make([]byte, wire.FrameOverhead+wire.MaxData)
 	for {
 		n, err := r.Read(frame[wire.FrameOverhead:])
+		if c.ctx.Err() != nil {
+			return nil
+		}
 		if n > 0 {
 			whole := frame[:wire.FrameOverhead+n]
 			wire.PutHeader(whole, wire.Data)

@@ -99,6 +99,41 @@ func TestKillTakesTheWholeTree(t *testing.T) {
 	}
 }
 
+// A call ends with its context also while data comes, or goes, without a pause.
+func TestCancelDuringAFlood(t *testing.T) {
+	m := boot(t)
+	s := connect(t, m, alice)
+	for name, call := range map[string]func(context.Context, io.Writer) error{
+		"output": func(ctx context.Context, seen io.Writer) error {
+			_, err := s.Exec(ctx, coppice.ExecSpec{Command: "yes"}, coppice.Stdio{Stdout: seen})
+			return err
+		},
+		"input": func(ctx context.Context, seen io.Writer) error {
+			_, err := s.Exec(ctx, coppice.ExecSpec{Command: "echo ready; cat >/dev/null"}, coppice.Stdio{Stdin: zeroes{}, Stdout: seen})
+			return err
+		},
+		"upload": func(ctx context.Context, seen io.Writer) error {
+			return s.Files("").Write(ctx, m.home("upload"), 0o644, io.TeeReader(zeroes{}, seen))
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			ctx, cancel := context.WithCancel(t.Context())
+			defer cancel()
+			var seen counter
+			err := call(ctx, writerFunc(func(p []byte) (int, error) {
+				seen.Write(p)
+				if name == "input" || seen > 1<<20 { // more than any buffer on the way
+					cancel()
+				}
+				return len(p), nil
+			}))
+			if !errors.Is(err, context.Canceled) {
+				t.Errorf("it ended with %v, want Canceled", err)
+			}
+		})
+	}
+}
+
 // Where there are no cgroups, a command's session is what can be killed.
 func TestKillWithoutCgroups(t *testing.T) {
 	s := connect(t, bootWith(t, ""), alice)

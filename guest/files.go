@@ -22,6 +22,9 @@ const listingLimit = 16 << 20
 // modeMask is what is believed of a guest's file modes.
 const modeMask = fs.ModePerm | fs.ModeDir | fs.ModeSetuid | fs.ModeSetgid | fs.ModeSticky
 
+// eventTypes are what a [coppice.FileEvent] may be.
+var eventTypes = []string{"create", "modify", "delete", "rename"}
+
 // files is a [coppice.GuestFiles].
 type files struct {
 	session *session
@@ -107,7 +110,7 @@ func (r *content) Close() error {
 // guest has as long for it as for an answer.
 func (c *call) data() ([]byte, error) {
 	defer time.AfterFunc(answerDeadline, func() { c.cancel(errSilent) }).Stop()
-	frame, err := c.frames.Next(wire.MaxFrame)
+	frame, err := c.next()
 	switch {
 	case err != nil:
 	case frame.Kind == wire.Data:
@@ -156,7 +159,7 @@ func (f files) Watch(ctx context.Context, dir string, event func(coppice.FileEve
 		return err
 	}
 	for {
-		frame, err := c.frames.Next(wire.MaxFrame)
+		frame, err := c.next()
 		if err == nil && frame.Kind != wire.Data {
 			if err = frame.Answer(new(wire.Done)); err == nil {
 				err = errForeign
@@ -165,6 +168,9 @@ func (f files) Watch(ctx context.Context, dir string, event func(coppice.FileEve
 		var e coppice.FileEvent
 		if err == nil {
 			err = json.Unmarshal(frame.Content, &e)
+		}
+		if err == nil && !slices.Contains(eventTypes, e.Type) {
+			err = errForeign
 		}
 		if err != nil {
 			return c.failed(err)

@@ -126,7 +126,7 @@ func (l *link) identify(ctx context.Context, log *slog.Logger, id coppice.Identi
 	}
 	log.Debug("the guest knows who it is", "instance", id.Instance, "clock", off)
 	for _, complaint := range done.Complaints {
-		log.Warn("the guest complains about its identity", "complaint", complaint)
+		log.Warn("the guest complains about its identity", "complaint", printable(complaint))
 	}
 	return nil
 }

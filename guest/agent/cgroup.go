@@ -5,7 +5,6 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
-	"slices"
 	"strconv"
 	"sync"
 
@@ -58,14 +57,21 @@ func (g *cgroup) kill() error {
 	return os.WriteFile(g.dir.Name()+"/cgroup.kill", []byte("1"), 0)
 }
 
-// release removes the cgroup, once what is left in it has ended.
+// release removes the cgroup, once what is left in it has ended. It looks at
+// some of those that were left before, too.
 func (g *cgroup) release() {
 	g.dir.Close()
-	g.all.mu.Lock()
-	defer g.all.mu.Unlock()
-	g.all.stale = slices.DeleteFunc(append(g.all.stale, g.dir.Name()), func(name string) bool {
-		return unix.Rmdir(name) == nil
-	})
+	all := g.all
+	all.mu.Lock()
+	defer all.mu.Unlock()
+	all.stale = append([]string{g.dir.Name()}, all.stale...)
+	for range min(len(all.stale), 8) {
+		name := all.stale[0]
+		all.stale = all.stale[1:]
+		if unix.Rmdir(name) == unix.EBUSY {
+			all.stale = append(all.stale, name)
+		}
+	}
 }
 
 // killSession kills the processes of a session, whose leader is pid. Those

@@ -35,10 +35,14 @@ func Run(ctx context.Context, ready func()) error {
 		Cgroup: "/sys/fs/cgroup/coppice",
 		Usable: boot.Usable,
 		Ready:  ready,
-		Log: func(format string, args ...any) {
-			fmt.Fprintf(os.Stderr, "coppice-agent: "+format+"\n", args...)
-		},
+		Log:    log,
 	}).Serve(ctx, port)
+}
+
+// log writes a line to the kernel's log, which takes no longer ones.
+func log(format string, args ...any) {
+	line := fmt.Sprintf("coppice-agent: "+format, args...)
+	fmt.Fprintf(os.Stderr, "%.900s\n", line)
 }
 
 // openPort opens the port as soon as the kernel has it.

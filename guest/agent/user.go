@@ -29,7 +29,8 @@ func (a *Agent) lookUp(who string) (user, error) {
 	}
 	var found user
 	err := a.eachLine("etc/passwd", 7, func(f []string) bool {
-		if f[0] != who && f[2] != who {
+		named := f[0] == who
+		if !named && (f[2] != who || found.name != "") {
 			return true
 		}
 		uid, err1 := strconv.ParseUint(f[2], 10, 32)
@@ -38,7 +39,7 @@ func (a *Agent) lookUp(who string) (user, error) {
 			return true
 		}
 		found = user{name: f[0], uid: uint32(uid), gid: uint32(gid), home: f[5]}
-		return false
+		return !named // a name counts for more than a number
 	})
 	if err != nil {
 		return user{}, err
