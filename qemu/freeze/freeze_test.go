@@ -303,6 +303,37 @@ func children(t *testing.T) (pids []int) {
 	return pids
 }
 
+// A process that somebody has stopped can be copied, and stays stopped.
+func TestFreezeStopped(t *testing.T) {
+	p := start(t)
+	p.step()
+	if err := unix.Kill(p.pid, unix.SIGSTOP); err != nil {
+		t.Fatal(err)
+	}
+	f, err := freeze.New(p.pid, p.area)
+	if err != nil {
+		t.Fatal(err)
+	}
+	c, err := f.Freeze()
+	if err != nil {
+		t.Fatal(err)
+	}
+	p.check(c.PID, 1)
+	if err := c.Release(); err != nil {
+		t.Error(err)
+	}
+	stat, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", p.pid))
+	if err != nil || !strings.Contains(string(stat), ") T ") {
+		t.Errorf("the process is not stopped any more: %s (%v)", stat, err)
+	}
+	if err := unix.Kill(p.pid, unix.SIGCONT); err != nil {
+		t.Fatal(err)
+	}
+	if got := p.step(); got != 2 {
+		t.Errorf("the process counted to %d, want 2", got)
+	}
+}
+
 func TestFreezeFails(t *testing.T) {
 	if _, err := freeze.New(1<<22+1, freeze.Area{}); !errors.Is(err, os.ErrNotExist) {
 		t.Errorf("no process: %v, want ErrNotExist", err)
