@@ -1,9 +1,9 @@
 package main
 
 import (
-	"bytes"
 	"encoding/json"
 	"io"
+	"os"
 	"os/exec"
 	"slices"
 	"strings"
@@ -17,24 +17,18 @@ type sourcePackage struct {
 	ImportPath string
 	Name       string
 	Doc        string
-	Imports    []string // tests' excepted
 	GoFiles    []string
+
+	Imports, TestImports, XTestImports []string
 
 	path string // in the module; "." is the root
 }
 
 func sourcePackages(t *testing.T) []sourcePackage {
 	t.Helper()
-	cmd := exec.Command("go", "list", "-json=ImportPath,Name,Doc,Imports,GoFiles", module+"/...")
-	cmd.Dir = "../.."
-	var stderr bytes.Buffer
-	cmd.Stderr = &stderr
-	out, err := cmd.Output()
-	if err != nil {
-		t.Fatalf("go list: %v\n%s", err, &stderr)
-	}
+	out := goList(t, "-json=ImportPath,Name,Doc,GoFiles,Imports,TestImports,XTestImports", module+"/...")
 	var all []sourcePackage
-	for dec := json.NewDecoder(bytes.NewReader(out)); ; {
+	for dec := json.NewDecoder(strings.NewReader(out)); ; {
 		var p sourcePackage
 		if err := dec.Decode(&p); err == io.EOF {
 			return all
@@ -44,6 +38,19 @@ func sourcePackages(t *testing.T) []sourcePackage {
 		p.path, _ = within(p.ImportPath)
 		all = append(all, p)
 	}
+}
+
+func goList(t *testing.T, args ...string) string {
+	t.Helper()
+	cmd := exec.Command("go", append([]string{"list"}, args...)...)
+	cmd.Dir = "../.."
+	var stderr strings.Builder
+	cmd.Stderr = &stderr
+	out, err := cmd.Output()
+	if err != nil {
+		t.Fatalf("go list: %v\n%s", err, &stderr)
+	}
+	return string(out)
 }
 
 // within returns the path in the module of a package of ours.
@@ -121,6 +128,36 @@ func TestWhoMayImportWhom(t *testing.T) {
 			if !ok {
 				t.Errorf("%s imports %s", p.ImportPath, imported)
 			}
+		}
+	}
+}
+
+func TestEveryDependencyHasItsReason(t *testing.T) {
+	doc, err := os.ReadFile("../../docs/DEPENDENCIES.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	modules := strings.Fields(goList(t, "-m", "-f", "{{.Path}}", "all"))
+	used := map[string]bool{}
+	for _, p := range sourcePackages(t) {
+		for _, imported := range slices.Concat(p.Imports, p.TestImports, p.XTestImports) {
+			longest := ""
+			for _, m := range modules {
+				if (imported == m || strings.HasPrefix(imported, m+"/")) && len(m) > len(longest) {
+					longest = m
+				}
+			}
+			used[longest] = true
+		}
+	}
+	delete(used, "") // the standard library
+	delete(used, module)
+	if len(used) == 0 {
+		t.Error("found no dependency at all")
+	}
+	for m := range used {
+		if !strings.Contains(string(doc), "`"+m+"`") {
+			t.Errorf("docs/DEPENDENCIES.md says nothing about %s", m)
 		}
 	}
 }

@@ -213,7 +213,7 @@ func (r report) write(w *tabwriter.Writer) {
 		fmt.Fprintf(w, "%s\t%7d\t%8s\t%8s\t%8s\n", f.Name, f.N, human(f.P50), human(f.P95), human(f.Max))
 	}
 	if r.Memory != nil {
-		fmt.Fprintf(w, "daemon memory (RSS)\t%5.1f MiB with %d VMs known, %d running\n", r.Memory.DaemonMiB, r.Memory.VMs, r.Memory.Running)
+		fmt.Fprintf(w, "daemon memory (RSS)\t%5.1f MiB (VMs known: %d, running: %d)\n", r.Memory.DaemonMiB, r.Memory.VMs, r.Memory.Running)
 		fmt.Fprintf(w, "host memory per VM (PSS)\t%5.1f MiB on average\n", r.Memory.PerVMMiB)
 	}
 }

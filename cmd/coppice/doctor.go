@@ -223,6 +223,6 @@ func (m *Main) findAPI(ctx context.Context) finding {
 		f.Broken, f.Text, f.Fix = true, err.Error(), fixUp
 		return f
 	}
-	f.Text = fmt.Sprintf("%s: %d VMs, %d running", creds.URL, list.TotalCount, list.RunningCount)
+	f.Text = fmt.Sprintf("%s: VMs: %d, running: %d", creds.URL, list.TotalCount, list.RunningCount)
 	return f
 }

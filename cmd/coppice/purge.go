@@ -87,7 +87,7 @@ func (m *Main) announceLoss(ctx context.Context, keepCache bool) error {
 	if err != nil {
 		return err
 	}
-	fmt.Fprintf(m.Stdout, "This removes %d VMs with their disks, and all of coppice in\n", n)
+	fmt.Fprintf(m.Stdout, "This removes every VM (%d) with its disk, and all of coppice in\n", n)
 	places := []string{m.config.data, m.config.cache}
 	if keepCache {
 		places = places[:1]
