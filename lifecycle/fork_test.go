@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"strings"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -264,6 +265,16 @@ func TestTemplates(t *testing.T) {
 	}
 	if captures, _ := h.pool.Captures(t.Context()); len(captures) != 3 {
 		t.Errorf("captures %v, want one for each size of machine", captures)
+	}
+	// Another VMM cannot start from what this one left.
+	h.leave(t.Context())
+	h.vmm = "another"
+	h.open()
+	if _, err := h.Template(t.Context(), h.Size); err != nil {
+		t.Fatal(err)
+	}
+	if captures, _ := h.store.Captures(t.Context(), coppice.SystemAccount); len(captures) < 1 || !strings.HasSuffix(captures[len(captures)-1].Name, "another") {
+		t.Errorf("templates %+v", captures)
 	}
 }
 

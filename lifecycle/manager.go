@@ -26,6 +26,9 @@ type Config struct {
 	Guest      coppice.Guest
 	Log        *slog.Logger
 
+	// VMM is what runs the VMs: its kind and version. The capture of a running
+	// machine is of use to the same VMM only.
+	VMM string
 	// Image that new VMs start from.
 	Image coppice.ImageID
 	// Size of a new VM where it says nothing.

@@ -32,6 +32,7 @@ type host struct {
 	guest  *guest
 	boot   string
 	spares int
+	vmm    string
 	*lifecycle.Manager
 }
 
@@ -49,8 +50,8 @@ func (h *host) open() {
 	h.t.Helper()
 	m, err := lifecycle.Open(h.t.Context(), lifecycle.Config{
 		Store: h.store, Captures: h.store, Hypervisor: h.hv, Pool: h.pool, Guest: h.guest,
-		Log:   slog.New(slog.NewTextHandler(h.t.Output(), nil)),
-		Image: "image", Size: coppice.Size{VCPUs: 1, MemoryMiB: 1024, DiskMiB: 1024}, HostBoot: h.boot, Spares: h.spares,
+		Log: slog.New(slog.NewTextHandler(h.t.Output(), nil)),
+		VMM: h.vmm, Image: "image", Size: coppice.Size{VCPUs: 1, MemoryMiB: 1024, DiskMiB: 1024}, HostBoot: h.boot, Spares: h.spares,
 	})
 	if err != nil {
 		h.t.Fatal(err)

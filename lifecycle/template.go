@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"slices"
+	"strings"
 	"time"
 
 	"github.com/coppice-vm/coppice"
@@ -47,7 +48,7 @@ func (m *Manager) findTemplate(ctx context.Context, size coppice.Size) (coppice.
 		return coppice.Capture{}, err
 	}
 	for _, c := range templates {
-		if sameMachine(c.Size, size) {
+		if c.Name == m.templateName(size) {
 			m.hold(c.ID)
 			return c, nil
 		}
@@ -61,26 +62,32 @@ func (m *Manager) findTemplate(ctx context.Context, size coppice.Size) (coppice.
 	return m.makeTemplate(ctx, size)
 }
 
+// templateName names a template by all that what starts from it must share
+// with it, but for the image.
+func (m *Manager) templateName(size coppice.Size) string {
+	return fmt.Sprintf("%d vCPUs, %d MiB, %s", size.VCPUs, size.MemoryMiB, m.VMM)
+}
+
 // sameMachine reports whether what was captured of a machine of size a can go on
 // in one of size b. A disk can be made larger.
 func sameMachine(a, b coppice.Size) bool {
 	return a.VCPUs == b.VCPUs && a.MemoryMiB == b.MemoryMiB
 }
 
-// templates lists the templates of the host's image, oldest first, and removes
-// those of images that it had before.
+// templates lists the templates of the host's image and VMM, oldest first, and
+// removes those of others, which it had before.
 func (m *Manager) templates(ctx context.Context) ([]coppice.Capture, error) {
 	all, err := m.Captures.Captures(ctx, coppice.SystemAccount)
 	var templates []coppice.Capture
 	for _, c := range all {
 		switch {
 		case !c.Keep:
-		case c.Image == m.Image:
+		case c.Image == m.Image && strings.HasSuffix(c.Name, m.VMM):
 			templates = append(templates, c)
 		default:
-			m.Log.Info("removing the template of an earlier image", "capture", c.ID, "image", c.Image)
+			m.Log.Info("removing an earlier template", "capture", c.ID, "image", c.Image, "name", c.Name)
 			if err := m.discard(ctx, c.ID); err != nil {
-				m.Log.Error("cannot remove the template of an earlier image", "capture", c.ID, "error", err)
+				m.Log.Error("cannot remove an earlier template", "capture", c.ID, "error", err)
 			}
 		}
 	}
@@ -95,7 +102,7 @@ func (m *Manager) makeTemplate(ctx context.Context, size coppice.Size) (c coppic
 		return c, err
 	}
 	size.DiskMiB = image.DiskMiB
-	name := fmt.Sprintf("template-%d-%d", size.VCPUs, size.MemoryMiB)
+	name := m.templateName(size)
 	step, _ := Plan(coppice.Absent, coppice.Restore)
 	vm, err := m.insert(ctx, coppice.VM{
 		ID: coppice.NewVMID(), Account: coppice.SystemAccount, Name: name, State: coppice.Absent, Size: size,

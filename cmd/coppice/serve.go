@@ -8,6 +8,7 @@ import (
 	"net"
 	"os"
 	"path/filepath"
+	"strconv"
 	"sync"
 	"time"
 
@@ -94,11 +95,19 @@ func openDaemon(ctx context.Context, c config, log *slog.Logger) (_ *daemon, err
 	if err != nil {
 		return nil, err
 	}
+	qemuVersion, err := qemu.Version(ctx, "")
+	if err != nil {
+		return nil, err
+	}
+	spares, err := strconv.Atoi(c.spares)
+	if err != nil {
+		return nil, err
+	}
 	vmm := qemu.New(qemu.Config{RunDir: dir.Run(), Accel: accel, Log: log})
 	d.closers = append(d.closers, func() error { vmm.Close(); return nil })
 	d.manager, err = lifecycle.Open(ctx, lifecycle.Config{
 		Store: db, Captures: db, Hypervisor: vmm, Pool: files, Guest: guest.New(log), Log: log,
-		Image: img.ID, Size: defaultSize(accel), HostBoot: boot,
+		VMM: fmt.Sprintf("%s, %s", qemuVersion, accel), Image: img.ID, Size: defaultSize(accel), Spares: spares, HostBoot: boot,
 	})
 	if err != nil {
 		return nil, err
