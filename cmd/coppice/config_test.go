@@ -39,6 +39,7 @@ func TestConfigPrecedence(t *testing.T) {
 		cache:     "/var/cache/coppice",
 		listen:    "127.0.0.1:2",
 		accel:     "tcg",
+		spares:    "2",
 		logLevel:  "info",
 		logFormat: "json",
 	}
