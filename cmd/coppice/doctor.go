@@ -57,6 +57,7 @@ func (m *Main) doctor(ctx context.Context) error {
 		m.findAccelerator(),
 		m.findDaemon(),
 		m.findAPI(ctx),
+		m.findSpares(ctx),
 	}
 	broken := 0
 	for _, f := range findings {
@@ -182,6 +183,31 @@ func (m *Main) findAccelerator() finding {
 	default:
 		f.Text = fmt.Sprintf("%s: %s, as was tried on Linux %s", found.Accel, found.Detail, found.Kernel)
 	}
+	return f
+}
+
+// findSpares says what the VMs cost that are restored ahead: those that have a
+// process and are nobody's.
+func (m *Main) findSpares(ctx context.Context) finding {
+	f := finding{Name: "spares"}
+	c, err := m.client()
+	if err != nil {
+		return finding{Name: f.Name, Broken: true, Text: err.Error(), Fix: fixUp}
+	}
+	list, err := c.VMs(ctx, client.Query{})
+	if err != nil {
+		return finding{Name: f.Name, Broken: true, Text: err.Error(), Fix: fixUp}
+	}
+	spares := vmProcesses(m.config.dir())
+	for _, vm := range list.VMs {
+		delete(spares, vm.ID)
+	}
+	var memory int64
+	for _, pid := range spares {
+		pss, _ := procField(fmt.Sprintf("/proc/%d/smaps_rollup", pid), "Pss")
+		memory += kib(pss) >> 10
+	}
+	f.Text = fmt.Sprintf("%d VMs are restored ahead for the next creates; they take %s of memory (--spares says how many)", len(spares), mib(memory))
 	return f
 }
 

@@ -80,19 +80,21 @@ func (m *Main) memory(ctx context.Context, c *client.Client) *memory {
 	return found
 }
 
-// vmProcesses returns the processes that run the VMs of a data directory. Their
-// first argument names their run directory; see package qemu.
-func vmProcesses(dir host.Dir) []int {
-	var pids []int
+// vmProcesses returns the processes that run the VMs of a data directory, by the
+// VM's id. Their first argument names their run directory; see package qemu.
+func vmProcesses(dir host.Dir) map[string]int {
+	pids := map[string]int{}
 	files, _ := filepath.Glob("/proc/[0-9]*/cmdline")
 	for _, file := range files {
 		cmdline, err := os.ReadFile(file)
-		if err != nil || !strings.HasPrefix(string(cmdline), "coppice-vm:"+dir.Run()+"/") {
-			continue
+		if err != nil {
+			continue // it has ended
 		}
+		name, _, _ := strings.Cut(string(cmdline), "\x00")
+		id, ok := strings.CutPrefix(name, "coppice-vm:"+dir.Run()+"/")
 		pid, err := strconv.Atoi(filepath.Base(filepath.Dir(file)))
-		if err == nil {
-			pids = append(pids, pid)
+		if ok && err == nil {
+			pids[id] = pid
 		}
 	}
 	return pids

@@ -3,6 +3,7 @@ package main
 import (
 	"errors"
 	"fmt"
+	"math"
 	"strconv"
 	"strings"
 	"time"
@@ -144,7 +145,7 @@ func (p *persistence) Set(s string) error {
 // mib writes a number of MiB as people say it.
 func mib(n int64) string {
 	if n >= 1024 {
-		return strconv.FormatFloat(float64(n)/1024, 'f', -1, 64) + "G"
+		return strconv.FormatFloat(math.Round(float64(n)/102.4)/10, 'f', -1, 64) + "G"
 	}
 	return fmt.Sprintf("%dM", n)
 }
