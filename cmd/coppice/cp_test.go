@@ -7,7 +7,6 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
-	"strings"
 	"testing"
 	"time"
 )
@@ -153,16 +152,4 @@ func unpackTo(t *testing.T, dir string, archive *bytes.Buffer) error {
 	}
 	defer root.Close()
 	return unpack(root, archive)
-}
-
-func TestReadStatus(t *testing.T) {
-	var notes []string
-	readStatus(strings.NewReader(`dlstatus:1:3.5:Retrieving file 1 of 12
-dlstatus:2:3.9:Retrieving file 1 of 12
-garbage
-pmstatus:xfsprogs:41.6667:Installing xfsprogs (amd64)
-`), func(s string) { notes = append(notes, s) })
-	if got, want := strings.Join(notes, "; "), "3 % Retrieving file 1 of 12; 41 % Installing xfsprogs (amd64)"; got != want {
-		t.Errorf("notes %q, want %q", got, want)
-	}
 }

@@ -61,31 +61,46 @@ func missing(packages []hostPackage) []string {
 	return names
 }
 
-// apt runs apt-get, which asks nothing, and reads its progress from a pipe.
+// apt runs apt-get, which asks nothing and says in a pipe how far it is. A
+// service that it starts may keep what it has inherited open: so its output goes
+// to a file, and nothing waits for the pipe's end.
 func apt(ctx context.Context, step *progress.Step, args ...string) error {
+	out, err := os.CreateTemp("", "coppice-apt-*")
+	if err != nil {
+		return err
+	}
+	defer os.Remove(out.Name())
+	defer out.Close()
 	r, w, err := os.Pipe()
 	if err != nil {
 		return err
 	}
 	defer r.Close()
+
 	options := []string{"-q", "-y", "-o", "APT::Status-Fd=3", "-o", "DPkg::Lock::Timeout=300", "-o", "Dpkg::Use-Pty=0"}
 	cmd := exec.CommandContext(ctx, "apt-get", append(options, args...)...)
 	cmd.Env = append(os.Environ(), "DEBIAN_FRONTEND=noninteractive", "LC_ALL=C.UTF-8")
-	cmd.ExtraFiles = []*os.File{w}
+	cmd.Stdout, cmd.Stderr, cmd.ExtraFiles = out, out, []*os.File{w}
 	cmd.Cancel = func() error { return cmd.Process.Signal(os.Interrupt) } // dpkg is to finish what it is at
-	var out strings.Builder
-	cmd.Stdout, cmd.Stderr = &out, &out
 	err = cmd.Start()
 	w.Close()
 	if errors.Is(err, exec.ErrNotFound) {
-		return errors.New("there is no apt-get: coppice installs itself on Debian only")
+		return errors.New("there is no apt-get: coppice installs packages on Debian only")
 	}
 	if err != nil {
 		return err
 	}
-	readStatus(r, func(what string) { step.Detail("%s", what) })
-	if err := cmd.Wait(); err != nil {
-		return fmt.Errorf("apt-get %s: %w\n%s", strings.Join(args, " "), err, lastLines(out.String(), 10))
+	read := make(chan struct{})
+	go func() {
+		readStatus(r, func(what string) { step.Detail("%s", what) })
+		close(read)
+	}()
+	err = cmd.Wait()
+	r.Close()
+	<-read
+	if err != nil {
+		said, _ := os.ReadFile(out.Name())
+		return fmt.Errorf("apt-get %s: %w\n%s", strings.Join(args, " "), err, lastLines(string(said), 10))
 	}
 	return nil
 }

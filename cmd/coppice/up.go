@@ -84,6 +84,12 @@ func hello(ctx context.Context, c *client.Client, step *progress.Step) (string, 
 		if vm.Name != helloName {
 			continue
 		}
+		if vm.State == api.Lost {
+			step.Note("it was lost: %s", vm.Reason)
+			if _, err := c.Kill(ctx, vm.ID); err != nil {
+				return "", err
+			}
+		}
 		if vm.State != api.Running {
 			step.Note("starting it")
 			if _, err := c.Start(ctx, vm.ID, api.StartVM{}); err != nil {
