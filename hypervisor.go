@@ -25,6 +25,7 @@ type Hypervisor interface {
 	Runs(ctx context.Context) ([]VMID, error)
 
 	Consoles
+	MemoryMeter
 }
 
 // Consoles keeps what the serial consoles of VMs print.

@@ -17,6 +17,7 @@ type Pool interface {
 
 	VMPool
 	CapturePool
+	DiskMeter
 }
 
 // A VMPool keeps the files of VMs.

@@ -56,6 +56,7 @@ func TestHypervisor(t *testing.T, host HypervisorHost) {
 		{"finds out how a guest ended meanwhile", attachesEnded},
 		{"discards", discards},
 		{"keeps the console", keepsConsole},
+		{"measures", measures},
 	}
 	for _, test := range tests {
 		t.Run(test.name, func(t *testing.T) {

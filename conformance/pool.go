@@ -45,6 +45,7 @@ func TestPool(t *testing.T, open func(t *testing.T) PoolUnderTest) {
 		{"drops what was only begun", poolDropsBegunCapture},
 		{"clones into a capture", poolClones},
 		{"clones disks that go their own ways", poolClonesAreApart},
+		{"measures what is shared", poolMeasures},
 	}
 	for _, test := range tests {
 		t.Run(test.name, func(t *testing.T) { test.test(t, open(t)) })

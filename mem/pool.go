@@ -26,7 +26,7 @@ type directory map[string]file // by name
 
 // A file reads as its start, then zeroes up to its size.
 type file struct {
-	start []byte
+	start []byte // never changed in place: clones share it
 	size  int64
 }
 
@@ -75,7 +75,7 @@ func (p *Pool) CreateVM(ctx context.Context, id coppice.VMID, disk string, size 
 		return coppice.VMFiles{}, fmt.Errorf("create VM %q: %w", id, err)
 	}
 	p.dirs["vms/"+string(id)] = directory{
-		"disk.raw": {slices.Clone(source.start), max(source.size, mib(size.DiskMiB))},
+		"disk.raw": {source.start, max(source.size, mib(size.DiskMiB))},
 		"memory":   {size: mib(size.MemoryMiB)},
 	}
 	return p.VM(id), nil
