@@ -13,6 +13,11 @@ func (c *Client) Fork(ctx context.Context, id string, spec api.ForkVM) (api.Fork
 	return call[api.Forked](ctx, c, "POST", vmPath(id, "/fork"), spec, "")
 }
 
+// Tree returns where VMs and snapshots come from, and what they take of the host.
+func (c *Client) Tree(ctx context.Context) (api.Tree, error) {
+	return call[api.Tree](ctx, c, "GET", "/v1/tree", nil, "")
+}
+
 // Suspend keeps what a running VM is and ends its process; Start goes on from there.
 func (c *Client) Suspend(ctx context.Context, id string) (api.SuspendedVM, error) {
 	return call[api.SuspendedVM](ctx, c, "POST", vmPath(id, "/suspend"), nil, "")

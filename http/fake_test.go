@@ -49,6 +49,7 @@ type fakeVMs struct {
 	// forkErrors are what the first forks fail with; nil ones do not.
 	forkErrors []error
 	captures   map[coppice.CaptureID]coppice.Capture
+	tree       []coppice.Branch
 	guest      coppice.Session
 	exits      chan coppice.Exit
 	// awaiting has something for every Await that waits.
@@ -246,6 +247,10 @@ func (f *fakeVMs) changeSnapshot(account coppice.AccountID, id coppice.CaptureID
 	change(&c)
 	f.captures[id] = c
 	return c, nil
+}
+
+func (f *fakeVMs) Tree(context.Context, coppice.AccountID) ([]coppice.Branch, error) {
+	return f.tree, f.fail
 }
 
 func (f *fakeVMs) Await(ctx context.Context, account coppice.AccountID, id coppice.VMID) (coppice.Exit, error) {

@@ -50,6 +50,8 @@ type VMs interface {
 	// Session returns the session of a running VM. It stays the owner's: it is not closed here.
 	Session(ctx context.Context, account coppice.AccountID, id coppice.VMID) (coppice.Session, error)
 	Console(ctx context.Context, account coppice.AccountID, id coppice.VMID) ([]byte, error)
+	// Tree returns the account's VMs and snapshots, and what they come from.
+	Tree(ctx context.Context, account coppice.AccountID) ([]coppice.Branch, error)
 
 	Snapshots
 }

@@ -118,12 +118,15 @@ func (s *Server) deleteSnapshot(ctx context.Context, in *snapshotInput) (api.Del
 	return api.DeletedSnapshot{SnapshotID: string(id), SnapshotIDSnake: string(id)}, err
 }
 
+// snapshotReady is the state of every snapshot there is.
+const snapshotReady = "ready"
+
 // shapeSnapshot returns a snapshot as users see it.
 func shapeSnapshot(c *coppice.Capture) api.Snapshot {
 	return api.Snapshot{
 		SnapshotID:         string(c.ID),
 		SnapshotIDSnake:    string(c.ID),
-		State:              "ready",
+		State:              snapshotReady,
 		Name:               c.Name,
 		AccountID:          string(c.Account),
 		SourceVMID:         string(c.Source),
