@@ -278,14 +278,14 @@ func TestImage(t *testing.T) {
 func TestRemove(t *testing.T) {
 	fill := func() Dir {
 		d := Dir(filepath.Join(t.TempDir(), "data"))
-		claim, err := d.Claim()
-		if !errors.Is(err, fs.ErrNotExist) {
+		if _, err := d.Claim(); !errors.Is(err, fs.ErrNotExist) {
 			t.Fatalf("claimed a directory that is not there: %v", err)
 		}
 		if err := d.Make(); err != nil {
 			t.Fatal(err)
 		}
-		if claim, err = d.Claim(); err != nil {
+		claim, err := d.Claim()
+		if err != nil {
 			t.Fatal(err)
 		}
 		if err := errors.Join(claim.Release(), d.SetImage("i"), d.WriteCredentials(Credentials{}), os.Mkdir(d.Run(), 0o700)); err != nil {
