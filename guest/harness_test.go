@@ -25,9 +25,8 @@ type machine struct {
 	root   string // of its configuration
 	system *system
 
-	guest, qemu net.Conn // the ends of the wire inside the machine
-
 	mu    sync.Mutex
+	qemu  net.Conn // the other end of the guest's port
 	host  net.Conn // QEMU's end of the last connection
 	pumps sync.WaitGroup
 }
@@ -38,7 +37,6 @@ func boot(t *testing.T) *machine { return bootWith(t, cgroup(t)) }
 // bootWith starts a machine whose commands have their cgroups in a directory.
 func bootWith(t *testing.T, cgroup string) *machine {
 	m := &machine{root: t.TempDir(), system: &system{}}
-	m.guest, m.qemu = socketPair(t)
 	for name, content := range map[string]string{
 		"etc/passwd":         "root:x:0:0::" + filepath.Join(m.root, "root") + ":/bin/bash\nalice:x:4242:4243::" + filepath.Join(m.root, "home/alice") + ":/bin/sh\nhomeless:x:4245:4245::/nonexistent:/bin/sh\n",
 		"etc/group":          "root:x:0:\nalice:x:4243:\nstaff:x:4244:bob,alice\n",
@@ -56,6 +54,15 @@ func bootWith(t *testing.T, cgroup string) *machine {
 	}
 	must(t, os.Chown(filepath.Join(m.root, "home/alice"), 4242, 4243))
 
+	m.start(t, cgroup)
+	return m
+}
+
+// start starts the machine's agent, as a boot does.
+func (m *machine) start(t *testing.T, cgroup string) {
+	m.hangUp()
+	guest, qemu := socketPair(t)
+	m.qemu = qemu
 	ctx, cancel := context.WithCancel(context.Background())
 	a := agent.New(agent.Config{
 		Root:   m.root,
@@ -66,16 +73,15 @@ func bootWith(t *testing.T, cgroup string) *machine {
 		Log:    t.Logf,
 	})
 	served := make(chan error, 1)
-	go func() { served <- a.Serve(ctx, m.guest) }()
+	go func() { served <- a.Serve(ctx, guest) }()
 	t.Cleanup(func() {
 		cancel()
 		if err := <-served; err != context.Canceled {
 			t.Errorf("the agent ended with %v", err)
 		}
 		m.hangUp()
-		m.qemu.Close()
+		qemu.Close()
 	})
-	return m
 }
 
 // cgroup returns a directory for the agent's cgroups, if this host has any to give.

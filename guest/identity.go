@@ -34,12 +34,11 @@ func newIdentity(id coppice.Identity) (*wire.Identity, error) {
 	if err != nil {
 		return nil, err
 	}
-	comment := "root@" + id.Hostname
 	for _, key := range []struct {
 		name string
 		key  crypto.Signer
 	}{{"ed25519", edwards}, {"ecdsa", nist}} {
-		private, err := ssh.MarshalPrivateKey(key.key, comment)
+		private, err := ssh.MarshalPrivateKey(key.key, string(id.VM))
 		if err != nil {
 			return nil, err
 		}

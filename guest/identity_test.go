@@ -128,6 +128,30 @@ func TestIdentityAtTheNextRuns(t *testing.T) {
 	}
 }
 
+// A VM that boots again keeps its keys, unless they may have been lost.
+func TestIdentityAfterABoot(t *testing.T) {
+	m := boot(t)
+	key := func() string { return m.file("etc/ssh/ssh_host_ed25519_key") }
+	connect(t, m, alice).Close()
+	for m.file("etc/coppice/host-keys-of") != string(alice.VM) {
+		time.Sleep(time.Millisecond) // it is written in the background
+	}
+	first := key()
+	again := alice
+	again.Instance = "jjjjjjjjjjjjjjjjjjjj"
+	m.start(t, "")
+	connect(t, m, again).Close()
+	if key() != first {
+		t.Error("the key changed with a boot")
+	}
+	must(t, os.Remove(filepath.Join(m.root, "etc/coppice/host-keys-of")))
+	m.start(t, "")
+	connect(t, m, again).Close()
+	if key() == first {
+		t.Error("a key that may be another's was kept")
+	}
+}
+
 // What a guest has on its disk already is not written again: the disk may be full.
 func TestIdentityLeavesFilesAlone(t *testing.T) {
 	m := boot(t)

@@ -48,6 +48,7 @@ type Agent struct {
 	usable chan struct{} // closed when the guest is
 	ready  sync.Once
 	cgroup cgroups
+	chores sync.WaitGroup // that Serve ends after
 
 	self identity // who the guest is
 }
@@ -61,9 +62,10 @@ func New(config Config) *Agent {
 // ends, whose error it returns then. It closes port. Commands that run when it
 // returns are left to themselves. It is called once.
 func (a *Agent) Serve(ctx context.Context, port wire.Port) error {
+	defer a.chores.Wait()
 	defer context.AfterFunc(ctx, func() { port.Close() })()
 	defer port.Close()
-	go a.awaitUsable(ctx)
+	a.chores.Go(func() { a.awaitUsable(ctx) })
 	listener := wire.NewListener(port)
 	for {
 		conn, err := listener.Accept()

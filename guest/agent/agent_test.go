@@ -27,7 +27,7 @@ func TestNameInHosts(t *testing.T) {
 		{"as it is", "127.0.1.1\toak\n", "127.0.1.1\toak\n"},
 		{"longer address", "127.0.1.12 twelve\n", "127.0.1.12 twelve\n127.0.1.1\toak\n"},
 	} {
-		if got := string(nameInHosts([]byte(test.hosts), "oak")); got != test.want {
+		if got := nameInHosts(test.hosts, "oak"); got != test.want {
 			t.Errorf("%s: %q became %q, want %q", test.name, test.hosts, got, test.want)
 		}
 	}

@@ -1,13 +1,14 @@
 package agent
 
 import (
-	"bytes"
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"io/fs"
 	"os"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 	"sync"
@@ -88,13 +89,18 @@ func (a *Agent) become(ctx context.Context, id *wire.Identity) (complaints []str
 	}
 	a.self.mu.Lock()
 	defer a.self.mu.Unlock()
+	was := a.self.vm
+	if was == "" {
+		name, _ := os.ReadFile(a.path(ownerFile)) // none: it was nobody
+		was = coppice.VMID(name)
+	}
 	restored := a.self.instance != "" && a.self.instance != id.Instance
 	if id.Fresh {
 		if err := a.System.SetHostname(id.Hostname); err != nil {
 			return nil, fmt.Errorf("set the host name: %w", err)
 		}
-		renewed, err := a.writeIdentity(id)
-		if renewed && err != nil {
+		err := a.writeIdentity(id, was != id.VM)
+		if was != id.VM && err != nil {
 			return nil, err
 		}
 		complain(err)
@@ -103,6 +109,9 @@ func (a *Agent) become(ctx context.Context, id *wire.Identity) (complaints []str
 	a.ready.Do(a.Ready)
 	if id.Fresh {
 		complain(a.System.GrowRoot())
+		if was != id.VM {
+			a.chores.Go(func() { a.settle(id.VM) }) // the host need not wait for it
+		}
 		if restored {
 			complain(a.runHooks(ctx, id.VM))
 		}
@@ -110,24 +119,50 @@ func (a *Agent) become(ctx context.Context, id *wire.Identity) (complaints []str
 	return complaints, nil
 }
 
-// writeIdentity brings the files that say who the guest is up to date, and
-// reports whether they named another VM. Its own name comes last: until that is
-// right, everything is still to be done.
-func (a *Agent) writeIdentity(id *wire.Identity) (renewed bool, err error) {
-	was, _ := os.ReadFile(a.path("etc/coppice/vm-id")) // none: it was nobody
-	renewed = strings.TrimSpace(string(was)) != string(id.VM)
-	hosts, _ := os.ReadFile(a.path("etc/hosts"))
-	err = errors.Join(
-		replaceFile(a.path("etc/coppice/instance-id"), []byte(id.Instance+"\n"), 0o644),
-		replaceFile(a.path("etc/hostname"), []byte(id.Hostname+"\n"), 0o644),
-		replaceFile(a.path("etc/hosts"), nameInHosts(hosts, id.Hostname), 0o644),
-		replaceFile(a.path("etc/machine-id"), []byte(id.MachineID+"\n"), 0o444),
-		a.writeHostKeys(id.HostKeys, renewed),
-	)
-	if err == nil {
-		err = replaceFile(a.path("etc/coppice/vm-id"), []byte(id.VM+"\n"), 0o644)
+// ownerFile names the VM that the SSH host keys on the disk belong to, for
+// sure: it is written when they are safe. A guest that is lost before that gets
+// others when it boots.
+const ownerFile = "etc/coppice/host-keys-of"
+
+// settle makes the host keys last, and says so.
+func (a *Agent) settle(vm coppice.VMID) {
+	names, err := filepath.Glob(a.path("etc/ssh/ssh_host_*_key*"))
+	for _, name := range names {
+		err = errors.Join(err, syncFile(name))
 	}
-	return renewed, err
+	a.self.mu.Lock()
+	defer a.self.mu.Unlock()
+	if a.self.vm != vm {
+		return // it was forked meanwhile, and is another
+	}
+	if err == nil {
+		err = putFile(a.path(ownerFile), string(vm), 0o600)
+	}
+	if err != nil {
+		a.Log("identity: the SSH host keys may not last: %v", err)
+	}
+}
+
+func syncFile(name string) error {
+	f, err := os.Open(name)
+	if err != nil {
+		return err
+	}
+	defer f.Close()
+	return f.Sync()
+}
+
+// writeIdentity brings the files that say who the guest is up to date.
+func (a *Agent) writeIdentity(id *wire.Identity, renew bool) error {
+	hosts, _ := os.ReadFile(a.path("etc/hosts"))
+	return errors.Join(
+		putFile(a.path("etc/coppice/vm-id"), string(id.VM)+"\n", 0o644),
+		putFile(a.path("etc/coppice/instance-id"), string(id.Instance)+"\n", 0o644),
+		putFile(a.path("etc/hostname"), id.Hostname+"\n", 0o644),
+		putFile(a.path("etc/hosts"), nameInHosts(string(hosts), id.Hostname), 0o644),
+		putFile(a.path("etc/machine-id"), id.MachineID+"\n", 0o444),
+		a.writeHostKeys(id.HostKeys, renew),
+	)
 }
 
 // path returns the name of a file of the guest's configuration.
@@ -135,33 +170,25 @@ func (a *Agent) path(name string) string { return filepath.Join(a.Root, name) }
 
 // writeHostKeys gives the guest new SSH host keys if it is another VM than
 // before, or has none.
-func (a *Agent) writeHostKeys(keys []wire.HostKey, renewed bool) error {
+func (a *Agent) writeHostKeys(keys []wire.HostKey, renew bool) error {
 	dir := a.path("etc/ssh")
-	if _, err := os.Stat(dir); errors.Is(err, fs.ErrNotExist) {
-		return nil // it has no SSH
-	}
 	old, err := filepath.Glob(dir + "/ssh_host_*_key")
 	if err != nil {
 		return err
 	}
-	for _, name := range old {
-		if info, err := os.Stat(name); err == nil && info.Size() > 0 && !renewed {
-			return nil
-		}
+	if _, err := os.Stat(dir); errors.Is(err, fs.ErrNotExist) || len(old) > 0 && !renew {
+		return nil // it has no SSH, or keys
 	}
-	for _, name := range old {
-		if err := errors.Join(os.Remove(name), removeAny(name+".pub")); err != nil {
-			return err
-		}
-	}
+	var errs []error
 	for _, key := range keys {
 		name := filepath.Join(dir, "ssh_host_"+key.Type+"_key")
-		err := errors.Join(replaceFile(name, key.Private, 0o600), replaceFile(name+".pub", key.Public, 0o644))
-		if err != nil {
-			return err
-		}
+		old = slices.DeleteFunc(old, func(o string) bool { return o == name })
+		errs = append(errs, putFile(name, string(key.Private), 0o600), putFile(name+".pub", string(key.Public), 0o644))
 	}
-	return a.reloadSSH()
+	for _, name := range old { // of a kind that was not sent
+		errs = append(errs, removeAny(name), removeAny(name+".pub"))
+	}
+	return errors.Join(append(errs, a.reloadSSH())...)
 }
 
 // reloadSSH has an SSH server that is running read its keys again.
@@ -182,46 +209,61 @@ func (a *Agent) reloadSSH() error {
 }
 
 // nameInHosts returns the content of /etc/hosts with 127.0.1.1 naming hostname, as Debian has it.
-func nameInHosts(hosts []byte, hostname string) []byte {
+func nameInHosts(hosts, hostname string) string {
 	const address = "127.0.1.1"
-	ours := []byte(address + "\t" + hostname + "\n")
-	var out []byte
+	ours := address + "\t" + hostname + "\n"
+	var out strings.Builder
 	done := false
-	for line := range bytes.Lines(hosts) {
-		if fields := bytes.Fields(line); len(fields) > 0 && string(fields[0]) == address {
+	for line := range strings.Lines(hosts) {
+		if fields := strings.Fields(line); len(fields) > 0 && fields[0] == address {
 			if !done {
-				out = append(out, ours...)
+				out.WriteString(ours)
 			}
 			done = true
 			continue
 		}
-		out = append(out, line...)
+		out.WriteString(line)
 	}
 	if !done {
-		if len(out) > 0 && out[len(out)-1] != '\n' {
-			out = append(out, '\n')
+		if hosts != "" && !strings.HasSuffix(hosts, "\n") {
+			out.WriteString("\n")
 		}
-		out = append(out, ours...)
+		out.WriteString(ours)
 	}
-	return out
+	return out.String()
 }
 
-// replaceFile makes the file have that content, atomically, unless it has it. Directories are made.
-func replaceFile(name string, content []byte, mode fs.FileMode) error {
-	if old, err := os.ReadFile(name); err == nil && bytes.Equal(old, content) {
-		return nil
+// putFile makes a small file have that content, unless it has it, and no more
+// permissions than mode. It writes in place: to replace the file would have
+// the kernel write it to the disk at once, of which a fork does half a dozen.
+func putFile(name, content string, mode fs.FileMode) error {
+	f, err := os.OpenFile(name, os.O_RDWR, 0)
+	if errors.Is(err, fs.ErrNotExist) {
+		if err := os.MkdirAll(filepath.Dir(name), 0o755); err != nil {
+			return err
+		}
+		return os.WriteFile(name, []byte(content), mode)
 	}
-	if err := os.MkdirAll(filepath.Dir(name), 0o755); err != nil {
+	if err != nil {
 		return err
 	}
-	tmp := name + ".coppice"
-	if err := removeAny(tmp); err != nil {
+	defer f.Close()
+	old, err := io.ReadAll(f)
+	if err != nil || string(old) == content {
 		return err
 	}
-	if err := os.WriteFile(tmp, content, mode); err != nil {
+	if info, err := f.Stat(); err != nil || info.Mode().Perm()&^mode != 0 {
+		if err := errors.Join(err, f.Chmod(mode)); err != nil {
+			return err
+		}
+	}
+	if _, err := f.WriteAt([]byte(content), 0); err != nil {
 		return err
 	}
-	return os.Rename(tmp, name)
+	if len(content) < len(old) {
+		return f.Truncate(int64(len(content)))
+	}
+	return nil
 }
 
 // removeAny removes a file that need not be there.
