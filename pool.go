@@ -48,6 +48,9 @@ type CapturePool interface {
 	CommitCapture(ctx context.Context, id CaptureID) (CaptureFiles, error)
 	// Capture returns the names of a committed capture's files, whether or not they exist.
 	Capture(id CaptureID) CaptureFiles
+	// TrimCapture removes what of a committed capture only a restore needs, its
+	// devices and its disk, and leaves the memory, which runs map. nil if there is none.
+	TrimCapture(ctx context.Context, id CaptureID) error
 	// RemoveCapture removes a capture, begun or committed; nil if there is none.
 	RemoveCapture(ctx context.Context, id CaptureID) error
 	// Captures lists the committed captures.

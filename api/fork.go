@@ -39,6 +39,12 @@ type SuspendedVM struct {
 	SnapshotLayerID string `json:"snapshotLayerId" doc:"What the VM resumes from. It is the VM's own, not a snapshot"`
 }
 
+// OptimizedVM answers an optimize.
+type OptimizedVM struct {
+	ID      string `json:"id"`
+	Message string `json:"message" doc:"What was done, or why there was nothing to do"`
+}
+
 // TakeSnapshot asks for a snapshot of a VM as it is now.
 type TakeSnapshot struct {
 	_           struct{}     `json:"-" additionalProperties:"true"`

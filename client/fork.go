@@ -23,6 +23,11 @@ func (c *Client) Suspend(ctx context.Context, id string) (api.SuspendedVM, error
 	return call[api.SuspendedVM](ctx, c, "POST", vmPath(id, "/suspend"), nil, "")
 }
 
+// Optimize gives back what a VM keeps and does not need, if there is something.
+func (c *Client) Optimize(ctx context.Context, id string) (api.OptimizedVM, error) {
+	return call[api.OptimizedVM](ctx, c, "POST", vmPath(id, "/optimize"), nil, "")
+}
+
 // TakeSnapshot keeps what a VM is now under an id of its own. The VM goes on.
 func (c *Client) TakeSnapshot(ctx context.Context, id string, spec api.TakeSnapshot) (api.SnapshotTaken, error) {
 	return call[api.SnapshotTaken](ctx, c, "POST", vmPath(id, "/snapshot"), spec, "")

@@ -43,6 +43,7 @@ func TestPool(t *testing.T, open func(t *testing.T) PoolUnderTest) {
 		{"removes a VM", poolRemovesVM},
 		{"keeps what was committed", poolCommitsCapture},
 		{"drops what was only begun", poolDropsBegunCapture},
+		{"trims a capture", poolTrimsCapture},
 		{"clones into a capture", poolClones},
 		{"clones disks that go their own ways", poolClonesAreApart},
 		{"measures what is shared", poolMeasures},
@@ -187,6 +188,27 @@ func poolDropsBegunCapture(t *testing.T, p PoolUnderTest) {
 	_, err := p.CommitCapture(t.Context(), id)
 	must(t, err)
 	wantCaptures(t, p, id)
+}
+
+func poolTrimsCapture(t *testing.T, p PoolUnderTest) {
+	id := coppice.NewCaptureID()
+	p.begin(t, id, "a")
+	committed, err := p.CommitCapture(t.Context(), id)
+	must(t, err)
+	vm := p.create(t, coppice.NewVMID(), committed.Disk, coppice.Size{DiskMiB: 1, MemoryMiB: 1})
+	must(t, p.TrimCapture(t.Context(), id))
+	must(t, p.TrimCapture(t.Context(), id))
+	p.wantFile(t, committed.Memory, []byte("a memory"), int64(len("a memory")))
+	for _, name := range []string{committed.Disk, committed.State} {
+		if _, _, err := p.Files.ReadFile(name); err == nil {
+			t.Errorf("%s is still there", name)
+		}
+	}
+	p.wantFile(t, vm.Disk, []byte("a disk"), mib)
+	wantCaptures(t, p, id)
+	must(t, p.RemoveCapture(t.Context(), id))
+	wantCaptures(t, p)
+	must(t, p.TrimCapture(t.Context(), coppice.NewCaptureID()))
 }
 
 func poolClones(t *testing.T, p PoolUnderTest) {

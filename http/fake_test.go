@@ -190,6 +190,11 @@ func (f *fakeVMs) Fork(ctx context.Context, account coppice.AccountID, id coppic
 	return forks, nil
 }
 
+func (f *fakeVMs) Optimize(ctx context.Context, account coppice.AccountID, id coppice.VMID) (string, error) {
+	_, err := f.VM(ctx, account, id)
+	return "nothing to do", err
+}
+
 func (f *fakeVMs) TakeSnapshot(ctx context.Context, account coppice.AccountID, id coppice.VMID, name string, persistence coppice.Persistence) (coppice.Capture, error) {
 	vm, err := f.VM(ctx, account, id)
 	if err != nil {

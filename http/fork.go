@@ -69,3 +69,12 @@ func (s *Server) suspendVM(ctx context.Context, in *vmInput) (api.SuspendedVM, e
 	vm, err := change(ctx, in, s.config.VMs.Suspend)
 	return api.SuspendedVM{ID: string(vm.ID), VMInstanceID: string(vm.Instance), SnapshotLayerID: string(vm.Base)}, err
 }
+
+func (s *Server) optimizeVM(ctx context.Context, in *vmInput) (api.OptimizedVM, error) {
+	id, err := parseVMID(in.VMID)
+	if err != nil {
+		return api.OptimizedVM{}, err
+	}
+	did, err := s.config.VMs.Optimize(ctx, accountOf(ctx), id)
+	return api.OptimizedVM{ID: string(id), Message: did}, err
+}

@@ -103,3 +103,12 @@ func TestSuspend(t *testing.T) {
 		t.Errorf("%+v, %v", vm, err)
 	}
 }
+
+func TestOptimize(t *testing.T) {
+	h := newHarness(t)
+	id := string(h.vms.add(coppice.VM{}))
+	done, err := h.client().Optimize(t.Context(), id)
+	if err != nil || done != (api.OptimizedVM{ID: id, Message: "nothing to do"}) {
+		t.Errorf("%+v, %v", done, err)
+	}
+}

@@ -45,6 +45,8 @@ type VMs interface {
 	Suspend(ctx context.Context, account coppice.AccountID, id coppice.VMID) (coppice.VM, error)
 	// Fork returns the children in their order, those too that failed.
 	Fork(ctx context.Context, account coppice.AccountID, id coppice.VMID, spec coppice.ForkSpec) ([]coppice.Fork, error)
+	// Optimize gives back what is stored and not needed, and says what that was.
+	Optimize(ctx context.Context, account coppice.AccountID, id coppice.VMID) (string, error)
 	// Await returns when the current run has ended.
 	Await(ctx context.Context, account coppice.AccountID, id coppice.VMID) (coppice.Exit, error)
 	// Session returns the session of a running VM. It stays the owner's: it is not closed here.

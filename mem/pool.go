@@ -144,6 +144,15 @@ func (p *Pool) Capture(id coppice.CaptureID) coppice.CaptureFiles {
 	return captureFiles("captures/" + string(id))
 }
 
+// TrimCapture implements [coppice.Pool].
+func (p *Pool) TrimCapture(ctx context.Context, id coppice.CaptureID) error {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	delete(p.dirs["captures/"+string(id)], "state")
+	delete(p.dirs["captures/"+string(id)], "disk.raw")
+	return nil
+}
+
 // RemoveCapture implements [coppice.Pool].
 func (p *Pool) RemoveCapture(ctx context.Context, id coppice.CaptureID) error {
 	p.mu.Lock()

@@ -57,6 +57,16 @@ func (p *Pool) Capture(id coppice.CaptureID) coppice.CaptureFiles {
 	return captureFiles(p.captureDir(id))
 }
 
+// TrimCapture implements [coppice.CapturePool].
+func (p *Pool) TrimCapture(ctx context.Context, id coppice.CaptureID) error {
+	what := fmt.Sprintf("trim capture %q", id)
+	if !id.Valid() {
+		return failure(what, errInvalidID)
+	}
+	files := p.Capture(id)
+	return failure(what, errors.Join(ignoreMissing(os.Remove(files.State)), ignoreMissing(os.Remove(files.Disk))))
+}
+
 // RemoveCapture implements [coppice.CapturePool].
 func (p *Pool) RemoveCapture(ctx context.Context, id coppice.CaptureID) error {
 	what := fmt.Sprintf("remove capture %q", id)
