@@ -34,6 +34,8 @@ type Session interface {
 	// Exec runs a command and returns when its main process has ended, even if
 	// children of it keep its pipes open. When ctx ends, every process of the command is killed.
 	Exec(ctx context.Context, spec ExecSpec, stdio Stdio) (ExecStatus, error)
+	// SetClock sets the guest's wall clock by the host's, as Connect does.
+	SetClock(ctx context.Context) error
 	// Shutdown asks the guest's init to power off, and returns when it has been asked.
 	Shutdown(ctx context.Context) error
 	// Files returns the guest's files as user sees them; empty is root.

@@ -63,6 +63,7 @@ func TestGuest(t *testing.T, boot func(t *testing.T) (coppice.Guest, Machine)) {
 		"directories are watched":         testWatch,
 		"a broken connection is replaced": testReconnect,
 		"close ends calls":                testClose,
+		"the clock is set":                func(t *testing.T, e *exam) { must(t, e.SetClock(t.Context())) },
 		"shutdown is asked for":           func(t *testing.T, e *exam) { must(t, e.Shutdown(t.Context())) },
 	} {
 		t.Run(name, func(t *testing.T) { test(t, open(t)) })

@@ -137,6 +137,23 @@ func (c *call) kill() {
 	k.answer(&wire.Done{})
 }
 
+// SetClock implements [coppice.Session].
+func (s *session) SetClock(ctx context.Context) error {
+	ctx, cancel := context.WithTimeout(ctx, identifyDeadline)
+	defer cancel()
+	c, err := s.call(ctx, wire.Request{Op: wire.OpClock})
+	if err != nil {
+		return err
+	}
+	defer c.close()
+	off, err := c.setClock()
+	if err != nil {
+		return c.failed(err)
+	}
+	s.log.Debug("the guest's clock is right", "was off", off)
+	return c.answer(&wire.Done{})
+}
+
 // Shutdown implements [coppice.Session].
 func (s *session) Shutdown(ctx context.Context) error {
 	c, err := s.call(ctx, wire.Request{Op: wire.OpShutdown})

@@ -200,6 +200,7 @@ func TestNothingBeforeIdentity(t *testing.T) {
 	defer l.close()
 	for _, req := range []wire.Request{
 		{Op: wire.OpExec, Exec: &wire.Exec{Command: "touch " + m.root + "/let-in"}},
+		{Op: wire.OpClock},
 		{Op: wire.OpShutdown},
 		{Op: wire.OpOpen, File: &wire.File{Name: "/"}},
 		{Op: wire.OpIdentify}, // without one
@@ -225,6 +226,11 @@ func TestClockIsSet(t *testing.T) {
 			m := boot(t)
 			m.system.off = off
 			connect(t, m, alice)
+			if off != 0 {
+				continued := connect(t, m, alice)
+				m.system.off = off // as after a capture
+				must(t, continued.SetClock(t.Context()))
+			}
 			// Far more than the tolerance: this host may be busy.
 			if left := m.system.off.Abs(); left > 100*time.Millisecond {
 				t.Errorf("the clock is still %v off", left)

@@ -349,6 +349,7 @@ func (g *fakeGuest) Exec(ctx context.Context, spec coppice.ExecSpec, stdio coppi
 	return coppice.ExecStatus{}, err
 }
 
+func (g *fakeGuest) SetClock(context.Context) error { return nil }
 func (g *fakeGuest) Shutdown(context.Context) error { return nil }
 func (g *fakeGuest) Close() error                   { return nil }
 

@@ -112,11 +112,34 @@ func (m *Manager) cut(ctx context.Context, id coppice.VMID, like coppice.Capture
 	vm, err := m.perform(ctx, id, request{verb: coppice.Cut, do: func(ctx context.Context, vm *coppice.VM) (err error) {
 		c, err = m.freeze(ctx, vm, like, coppice.LeaveRunning)
 		return err
-	}})
+	}, after: m.setClock})
 	if err != nil {
 		return vm, coppice.Capture{}, err // the work may still be at c
 	}
 	return vm, c, nil
+}
+
+// setClock makes up for a pause: the clock of the guest stood still meanwhile.
+// Nobody waits for that.
+func (m *Manager) setClock(_ context.Context, vm *coppice.VM) error {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	e := *m.entry(vm.ID)
+	if e.run == nil {
+		return nil
+	}
+	m.work.Go(func() {
+		ctx, cancel := context.WithTimeout(m.base, askDeadline)
+		defer cancel()
+		session, err := m.session(ctx, vm, e)
+		if err == nil {
+			err = session.SetClock(ctx)
+		}
+		if err != nil && m.base.Err() == nil {
+			m.Log.Warn("the clock of a guest could not be set after it was captured", "vm", vm.ID, "error", err)
+		}
+	})
+	return nil
 }
 
 // detach does something to its end, or to the daemon's, whether or not the

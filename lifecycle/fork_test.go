@@ -52,6 +52,13 @@ func TestForkOfARunningVM(t *testing.T) {
 	if after := h.await(parent.ID, coppice.Running); after.Instance != parent.Instance {
 		t.Errorf("the parent became %+v", after)
 	}
+	h.Close(t.Context()) // waits for what nobody else waits for
+	h.guest.set(func() {
+		if !slices.Contains(h.guest.clocks, parent.ID) {
+			t.Error("the parent's clock is behind by the pause")
+		}
+	})
+	h.open()
 
 	// The children live on without their parent, and their capture goes with the last of them.
 	h.must(h.Delete(t.Context(), alice, parent.ID))

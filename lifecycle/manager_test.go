@@ -137,6 +137,7 @@ type guest struct {
 	stubborn bool               // does not shut down when asked
 	mute     bool               // does not answer
 	fresh    []coppice.Identity // given to new runs
+	clocks   []coppice.VMID     // that were set on their own
 	// refuse, if not nil, fails those it has something against.
 	refuse func(coppice.Identity) error
 }
@@ -190,6 +191,13 @@ func (s *session) Exec(ctx context.Context, spec coppice.ExecSpec, stdio coppice
 		io.WriteString(stdio.Stdout, string(s.vm))
 	}
 	return coppice.ExecStatus{}, ctx.Err()
+}
+
+func (s *session) SetClock(ctx context.Context) error {
+	s.g.mu.Lock()
+	defer s.g.mu.Unlock()
+	s.g.clocks = append(s.g.clocks, s.vm)
+	return ctx.Err()
 }
 
 func (s *session) Shutdown(ctx context.Context) error {

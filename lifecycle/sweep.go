@@ -3,6 +3,7 @@ package lifecycle
 import (
 	"context"
 	"errors"
+	"slices"
 
 	"github.com/coppice-vm/coppice"
 )
@@ -27,7 +28,7 @@ func (m *Manager) leftovers(ctx context.Context) (leftovers, error) {
 	if err != nil {
 		return left, err
 	}
-	for _, id := range append(files, runs...) {
+	for _, id := range slices.Compact(slices.Sorted(slices.Values(append(files, runs...)))) {
 		vm, err := m.Store.VM(ctx, id)
 		if errors.Is(err, coppice.ErrNoVM) || err == nil && vm.Deleted() {
 			left.vms = append(left.vms, id)

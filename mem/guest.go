@@ -140,6 +140,12 @@ func (s *guestSession) Exec(ctx context.Context, spec coppice.ExecSpec, stdio co
 	return coppice.ExecStatus{}, err
 }
 
+// SetClock implements [coppice.Session]. The guests' clock is the host's.
+func (s *guestSession) SetClock(ctx context.Context) error {
+	_, err := s.connected(ctx)
+	return err
+}
+
 // Shutdown implements [coppice.Session].
 func (s *guestSession) Shutdown(ctx context.Context) error {
 	if _, err := s.connected(ctx); err != nil {

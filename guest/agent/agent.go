@@ -153,8 +153,11 @@ func (x *exchange) serve(ctx context.Context) error {
 	if !x.identified.Load() {
 		return errors.New("the guest does not know who it is yet")
 	}
-	if x.Op == wire.OpShutdown {
+	switch x.Op {
+	case wire.OpShutdown:
 		return x.shutdown()
+	case wire.OpClock:
+		return x.clock()
 	}
 	select {
 	case <-x.agent.usable:

@@ -49,10 +49,32 @@ type identity struct {
 // identify takes on an identity. Randomness and time come first: no hook and
 // nobody who is let in may find them as they were in the capture.
 func (x *exchange) identify(ctx context.Context) error {
-	system := x.agent.System
-	if err := system.Reseed(x.Identity.Entropy); err != nil {
+	if err := x.agent.System.Reseed(x.Identity.Entropy); err != nil {
 		return fmt.Errorf("reseed the kernel's random numbers: %w", err)
 	}
+	if err := x.setClock(); err != nil {
+		return err
+	}
+	complaints, err := x.agent.become(ctx, x.Identity)
+	if err != nil {
+		return err
+	}
+	x.identified.Store(true)
+	return x.answer(wire.Identified{Complaints: complaints})
+}
+
+// clock has the clock set.
+func (x *exchange) clock() error {
+	if err := x.setClock(); err != nil {
+		return err
+	}
+	return x.answer(wire.Done{})
+}
+
+// setClock says what the clock shows and steps it as the host wants, until it
+// is content.
+func (x *exchange) setClock() error {
+	system := x.agent.System
 	for range maxSteps {
 		if err := x.answer(wire.Clock{Now: system.Now().UnixNano()}); err != nil {
 			return err
@@ -67,12 +89,7 @@ func (x *exchange) identify(ctx context.Context) error {
 			}
 		}
 		if step.Last {
-			complaints, err := x.agent.become(ctx, x.Identity)
-			if err != nil {
-				return err
-			}
-			x.identified.Store(true)
-			return x.answer(wire.Identified{Complaints: complaints})
+			return nil
 		}
 	}
 	return errors.New("the host is never content with the clock")

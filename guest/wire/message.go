@@ -16,6 +16,9 @@ const (
 	// in before it has been answered. Host: Request. Then, any number of times,
 	// guest: [Clock], host: [Step], until a Step is the last. Guest: [Identified].
 	OpIdentify Op = "identify"
+	// OpClock sets the wall clock. Host: Request. Then as for OpIdentify, up to the
+	// last Step. Guest: [Done].
+	OpClock Op = "clock"
 	// OpExec runs a command. Host: Request, Data..., End. Guest: Data and
 	// Stderr..., [Exited]. A host that closes the stream before that has the
 	// command killed; one that loses the connection has not.
