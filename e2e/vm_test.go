@@ -2,6 +2,7 @@ package e2e
 
 import (
 	"bytes"
+	"context"
 	"crypto/sha256"
 	"encoding/binary"
 	"fmt"
@@ -200,12 +201,14 @@ func TestGigabyteFile(t *testing.T) {
 	vm := create(t, c)
 	before := peakMemory(t)
 	const size = 1 << 30
+	ctx, cancel := context.WithTimeout(t.Context(), 5*callDeadline) // an emulated guest takes its time
+	defer cancel()
 	sent, received := sha256.New(), sha256.New()
 	files := c.Files(vm, "")
-	if err := files.Write(deadline(t), "/root/big/file", 0o600, io.TeeReader(io.LimitReader(&numbers{}, size), sent)); err != nil {
+	if err := files.Write(ctx, "/root/big/file", 0o600, io.TeeReader(io.LimitReader(&numbers{}, size), sent)); err != nil {
 		t.Fatal(err)
 	}
-	f, err := files.Open(deadline(t), "/root/big/file")
+	f, err := files.Open(ctx, "/root/big/file")
 	if err != nil {
 		t.Fatal(err)
 	}
