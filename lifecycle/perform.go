@@ -186,6 +186,9 @@ func (m *Manager) carryOut(ctx context.Context, vm coppice.VM, step Step, do wor
 		// The row keeps its verb: whoever comes next settles it.
 		return vm, leaving()
 	}
+	if err != nil && errors.Is(context.Cause(ctx), errPreempted) {
+		err = errPreempted // whatever it looked like from inside
+	}
 	vm.State = step.Works
 	if err != nil {
 		err = asError(err)
