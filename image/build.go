@@ -26,6 +26,9 @@ func (b *Builder) build(ctx context.Context, key, dir string) error {
 		return err
 	}
 	defer os.RemoveAll(tmp)
+	if err := os.Chmod(tmp, 0o755); err != nil { // apt downloads as a user of its own
+		return err
+	}
 	log, err := os.Create(filepath.Join(b.CacheDir, logFile))
 	if err != nil {
 		return err

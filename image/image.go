@@ -23,11 +23,12 @@ import (
 )
 
 // Cmdline is the kernel's command line on any machine; an accelerator may need
-// more. A panic resets the machine. Of the kernel's messages the console shows
-// warnings, of init's all.
-const Cmdline = "console=ttyS0 loglevel=5 panic=-1 reboot=t net.ifnames=0 " +
-	"lsm=landlock,yama,bpf mitigations=off audit=0 nowatchdog cryptomgr.notests " +
-	"random.trust_cpu=on 8250.nr_uarts=1 rcupdate.rcu_expedited=1"
+// more. The console, which is kept in a file, shows what the kernel has to
+// notice and what init does. A panic resets the machine. Security modules that
+// have no policy, self-tests and watchdogs are off: they only cost.
+const Cmdline = "console=ttyS0 TERM=dumb loglevel=6 panic=-1 reboot=t net.ifnames=0 " +
+	"lsm=landlock,yama,bpf audit=0 nowatchdog cryptomgr.notests " +
+	"random.trust_cpu=on 8250.nr_uarts=1 rcupdate.rcu_expedited=1 noreplace-smp"
 
 // Names of the files in the directory of a [Base], and of an installed image.
 const (

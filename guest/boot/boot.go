@@ -61,7 +61,8 @@ func Run() error {
 	if err := switchRoot(); err != nil {
 		return err
 	}
-	err := unix.Exec("/sbin/init", []string{"/sbin/init"}, []string{"TERM=linux"})
+	// The kernel has handed on what of its command line it did not know.
+	err := unix.Exec("/sbin/init", append([]string{"/sbin/init"}, os.Args[1:]...), os.Environ())
 	return fmt.Errorf("run the guest's init: %w", err)
 }
 
