@@ -82,7 +82,7 @@ func (m *Manager) newVM(spec coppice.NewVM, image coppice.ImageID, from coppice.
 		Snapshot:    spec.Snapshot,
 		CreatedAt:   time.Now().UTC(),
 	}
-	if err := checkName(spec.Name); err != nil {
+	if err := checkName(spec.Name, coppice.CodeCreateBadRequest); err != nil {
 		return vm, err
 	}
 	if spec.Persistence.Type == "" {
@@ -96,10 +96,11 @@ func (m *Manager) newVM(spec coppice.NewVM, image coppice.ImageID, from coppice.
 	return vm, err
 }
 
-func checkName(name string) error {
+// checkName returns an error with that code if nothing can be called so.
+func checkName(name string, code coppice.Code) error {
 	unprintable := func(r rune) bool { return !unicode.IsPrint(r) }
 	if !utf8.ValidString(name) || utf8.RuneCountInString(name) > maxNameLength || strings.ContainsFunc(name, unprintable) {
-		return coppice.Errorf(coppice.CodeCreateBadRequest, "a name is at most %d printable characters", maxNameLength)
+		return coppice.Errorf(code, "a name is at most %d printable characters", maxNameLength)
 	}
 	return nil
 }

@@ -163,6 +163,9 @@ func TestForkRefuses(t *testing.T) {
 			t.Errorf("count %d: %v", count, err)
 		}
 	}
+	if _, err := h.Fork(t.Context(), alice, parent.ID, coppice.ForkSpec{Count: 1, Name: "two\nlines"}); code(err) != coppice.CodeInvalidRequest {
+		t.Errorf("a name of two lines: %v", err)
+	}
 	h.hv.End(parent.ID, coppice.Exit{Kind: coppice.ExitCrash})
 	h.await(parent.ID, coppice.Failed)
 	if _, err := h.Fork(t.Context(), alice, parent.ID, coppice.ForkSpec{Count: 1}); code(err) != coppice.CodeVMNotRunning {
@@ -221,6 +224,9 @@ func TestSnapshots(t *testing.T) {
 	h := newHost(t)
 	vm := h.create()
 	h.hv.Poke(vm.ID, []byte("then"))
+	if _, err := h.TakeSnapshot(t.Context(), alice, vm.ID, "\x00", coppice.Persistence{}); code(err) != coppice.CodeSnapBadRequest {
+		t.Errorf("a name that cannot be printed: %v", err)
+	}
 	c, err := h.TakeSnapshot(t.Context(), alice, vm.ID, "before", coppice.Persistence{})
 	if err != nil || c.Name != "before" || c.Source != vm.ID || !c.Live {
 		t.Fatalf("snapshot %+v, %v", c, err)
