@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"math"
 	"slices"
@@ -13,6 +14,7 @@ import (
 	"github.com/coppice-vm/coppice"
 	"github.com/coppice-vm/coppice/api"
 	"github.com/coppice-vm/coppice/client"
+	"github.com/coppice-vm/coppice/internal/host"
 	"github.com/coppice-vm/coppice/internal/progress"
 )
 
@@ -41,6 +43,7 @@ func (m *Main) benchCommand() *cobra.Command {
 	}
 	exec.Flags().IntVarP(&runs, "runs", "n", 100, "how often")
 	cmd.AddCommand(boot, exec)
+	m.addForkBenches(cmd)
 	return cmd
 }
 
@@ -48,7 +51,9 @@ func (m *Main) benchCommand() *cobra.Command {
 type report struct {
 	Machine machine  `json:"machine"`
 	Figures []figure `json:"figures"`
+	Sizes   []size   `json:"sizes,omitempty"`
 	Memory  *memory  `json:"memory,omitempty"` // nil if the daemon is on another machine
+	Notes   []string `json:"notes,omitempty"`  // what there is to know about the figures
 }
 
 // A figure is one thing that was measured, in milliseconds.
@@ -69,18 +74,41 @@ type bench struct {
 	idle    func()
 	order   []string
 	samples map[string][]time.Duration
+
+	dir   host.Dir
+	local bool      // the daemon is of this machine, and dir its directory
+	log   daemonLog // empty unless local
+
+	warmingUp bool // nothing is recorded
+	sizes     sizes
+	notes     []string
+	made      []string // VMs to delete in the end
 }
 
+// A measurement is what a benchmark does. It takes the number of its rounds.
+type measurement func(context.Context, *bench, int) error
+
 // add records how long something took that began at start.
-func (b *bench) add(name string, start time.Time) {
+func (b *bench) add(name string, start time.Time) { b.record(name, time.Since(start)) }
+
+// record records how long something took.
+func (b *bench) record(name string, took time.Duration) {
+	if b.warmingUp {
+		return
+	}
 	if b.samples[name] == nil {
 		b.order = append(b.order, name)
 	}
-	b.samples[name] = append(b.samples[name], time.Since(start))
+	b.samples[name] = append(b.samples[name], took)
+}
+
+// note says something about the figures.
+func (b *bench) note(format string, args ...any) {
+	b.notes = append(b.notes, fmt.Sprintf(format, args...))
 }
 
 // bench runs a benchmark and prints its report.
-func (m *Main) bench(ctx context.Context, runs int, measure func(context.Context, *bench, int) error) error {
+func (m *Main) bench(ctx context.Context, runs int, measure measurement) error {
 	if runs < 1 {
 		return fmt.Errorf("--runs %d: want 1 or more", runs)
 	}
@@ -89,11 +117,14 @@ func (m *Main) bench(ctx context.Context, runs int, measure func(context.Context
 		return err
 	}
 	r := report{Machine: describeMachine()}
-	b := &bench{client: c, samples: map[string][]time.Duration{}}
+	b := &bench{client: c, samples: map[string][]time.Duration{}, dir: m.config.dir()}
+	if _, err := b.dir.Daemon(); err == nil {
+		b.local, b.log = true, daemonLog(b.dir.Log())
+	}
 	b.idle = func() { r.Memory = m.memory(ctx, c) }
 	err = progress.New(m.Stderr).Do("bench", func(step *progress.Step) error {
 		b.step = step
-		return measure(ctx, b, runs)
+		return errors.Join(measure(ctx, b, runs), b.clear())
 	})
 	if err != nil {
 		return err
@@ -101,6 +132,7 @@ func (m *Main) bench(ctx context.Context, runs int, measure func(context.Context
 	for _, name := range b.order {
 		r.Figures = append(r.Figures, summarize(name, b.samples[name]))
 	}
+	r.Sizes, r.Notes = b.sizes.summarize(), b.notes
 	return m.print(r, r.write)
 }
 
@@ -197,7 +229,7 @@ func summarize(name string, samples []time.Duration) figure {
 
 // percentile returns the smallest of the sorted samples that p percent of them
 // do not exceed: always one that was measured.
-func percentile(sorted []time.Duration, p float64) time.Duration {
+func percentile[T any](sorted []T, p float64) T {
 	rank := int(math.Ceil(p / 100 * float64(len(sorted))))
 	return sorted[max(rank, 1)-1]
 }
@@ -212,9 +244,15 @@ func (r report) write(w *tabwriter.Writer) {
 	for _, f := range r.Figures {
 		fmt.Fprintf(w, "%s\t%7d\t%8s\t%8s\t%8s\n", f.Name, f.N, human(f.P50), human(f.P95), human(f.Max))
 	}
+	for _, s := range r.Sizes {
+		fmt.Fprintf(w, "%s\t%7d\t%5.1f MiB\t%5.1f MiB\t%5.1f MiB\n", s.Name, s.N, s.P50, s.P95, s.Max)
+	}
 	if r.Memory != nil {
 		fmt.Fprintf(w, "daemon memory (RSS)\t%5.1f MiB (VMs known: %d, running: %d)\n", r.Memory.DaemonMiB, r.Memory.VMs, r.Memory.Running)
 		fmt.Fprintf(w, "host memory per VM (PSS)\t%5.1f MiB on average\n", r.Memory.PerVMMiB)
+	}
+	for _, note := range r.Notes {
+		fmt.Fprintf(w, "(%s)\n", note)
 	}
 }
 
