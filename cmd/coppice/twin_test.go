@@ -84,6 +84,8 @@ func (s twinSession) Shutdown(context.Context) error {
 	return nil
 }
 
+func (s twinSession) SetClock(context.Context) error { return nil }
+
 func (s twinSession) Close() error { return nil }
 
 func (s twinSession) Exec(ctx context.Context, spec coppice.ExecSpec, stdio coppice.Stdio) (coppice.ExecStatus, error) {
