@@ -264,8 +264,8 @@ func TestRun(t *testing.T) {
 			t.Fatal(err)
 		}
 		cancel()
-		if err := <-done; err == nil {
-			t.Error("the command ended well though it was cancelled")
+		if err := <-done; !errors.Is(err, context.Canceled) {
+			t.Errorf("the error is %v, want that the context ended", err)
 		}
 		if _, err := r.Read(make([]byte, 1)); err != io.EOF {
 			t.Errorf("reading the pipe: %v, want its end", err)

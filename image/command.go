@@ -36,7 +36,9 @@ func run(ctx context.Context, log *os.File, name string, args ...string) error {
 	// The kernel takes the end of the thread for that of the parent.
 	runtime.LockOSThread()
 	defer runtime.UnlockOSThread()
-	if err := cmd.Run(); err != nil {
+	if err := cmd.Run(); ctx.Err() != nil {
+		return fmt.Errorf("%s: %w", name, context.Cause(ctx))
+	} else if err != nil {
 		return fmt.Errorf("%s: %w; its last words, of %s:\n%s", name, err, log.Name(), tail(log, start))
 	}
 	return nil
