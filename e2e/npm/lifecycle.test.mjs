@@ -94,6 +94,125 @@ describe("VM lifecycle", () => {
   });
 });
 
+describe("forked, suspended, snapshot", () => {
+  // A process that counts in memory, and answers on a port with how far it is.
+  const counter = `
+import socket, threading, time
+n = 0
+def count():
+    global n
+    while True:
+        n += 1
+        time.sleep(0.02)
+threading.Thread(target=count, daemon=True).start()
+server = socket.create_server(("127.0.0.1", 7000))
+while True:
+    peer, _ = server.accept()
+    peer.sendall(str(n).encode())
+    peer.close()
+`;
+  const ask = `python3 -c 'import socket; print(socket.create_connection(("127.0.0.1", 7000)).recv(99).decode())'`;
+
+  const run = async (vm, command) => {
+    const { stdout, stderr, statusCode } = await vm.exec(command);
+    assert.equal(statusCode, 0, stderr);
+    return stdout.trim();
+  };
+  // The counter goes on, and from where it was: a new one would be at 0.
+  const goesOn = async (vm, from) => {
+    const first = Number(await run(vm, ask));
+    await run(vm, "sleep 0.5");
+    const second = Number(await run(vm, ask));
+    assert.ok(from <= first && first < second, `it was at ${from}, then at ${first} and ${second}`);
+    return second;
+  };
+
+  let vm, vmId, reached;
+  const made = [];
+  const mine = (handle) => (made.push(handle.vmId), handle);
+  before(async () => {
+    ({ vm, vmId } = mine(await freestyle.vms.create({ name: "parent" })));
+    await vm.fs.writeTextFile("/root/counter.py", counter);
+    await run(vm, "echo in memory >/dev/shm/note; nohup python3 /root/counter.py >/dev/null 2>&1 &");
+    await run(vm, `until ${ask} 2>/dev/null; do sleep 0.1; done`);
+    reached = await goesOn(vm, 0);
+  });
+  after(() => Promise.all(made.map((id) => freestyle.vms.delete({ vmId: id }))));
+
+  test("the page's fork", async () => {
+    const { forks } = await vm.fork({ count: 1, persistence: { type: "ephemeral" } });
+    assert.equal(forks.length, 1);
+    const [{ vm: forked }] = forks;
+    mine(forks[0]);
+    assert.equal(await run(forked, "echo 'work in parallel'"), "work in parallel");
+    assert.equal(await run(forked, "cat /dev/shm/note"), "in memory");
+    await goesOn(forked, reached);
+    reached = await goesOn(vm, reached);
+
+    // They are apart: what one does the other does not see.
+    await run(forked, "echo mine >/dev/shm/note; echo mine >/root/note");
+    assert.equal(await run(vm, "cat /dev/shm/note; ls /root/note 2>/dev/null || true"), "in memory");
+    assert.notEqual(await run(vm, "cat /etc/machine-id"), await run(forked, "cat /etc/machine-id"));
+    const { vms } = await freestyle.vms.list();
+    assert.equal(vms.find(({ id }) => id === forks[0].vmId).persistence.type, "ephemeral");
+  });
+
+  test("a fork without options is one, a fork of a fork is one as well", async () => {
+    const { forks } = await vm.fork();
+    assert.equal(forks.length, 1);
+    const { forks: grand } = await mine(forks[0]).vm.fork({ count: 2 });
+    assert.equal(grand.length, 2);
+    for (const child of grand) await goesOn(mine(child).vm, reached);
+  });
+
+  test("suspended and started: it goes on where it was", async () => {
+    reached = await goesOn(vm, reached);
+    const before = (await vm.getInfo()).vmInstanceId;
+    const suspended = await vm.suspend();
+    assert.equal(suspended.id, vmId);
+    assert.match(suspended.snapshotLayerId, /^sc-[a-z0-9]{20}$/);
+    assert.equal(await state(vm), "suspended");
+    await assert.rejects(vm.exec("true"), Errors.VmNotRunningError);
+
+    await vm.start();
+    assert.equal(await state(vm), "running");
+    assert.notEqual((await vm.getInfo()).vmInstanceId, before);
+    assert.equal(await run(vm, "cat /dev/shm/note"), "in memory");
+    reached = await goesOn(vm, reached);
+
+    const optimized = await vm.optimize();
+    assert.equal(optimized.id, vmId);
+    assert.match(optimized.message, /freed/);
+    reached = await goesOn(vm, reached);
+  });
+
+  test("a snapshot makes VMs that go on from there", async () => {
+    reached = await goesOn(vm, reached);
+    const taken = await vm.snapshot({ name: "then" });
+    const { snapshotId } = taken;
+    assert.match(snapshotId, /^sc-[a-z0-9]{20}$/);
+    assert.deepEqual([taken.sourceVmId, taken.sourceVmInstanceId], [vmId, (await vm.getInfo()).vmInstanceId]);
+
+    const { snapshots, readyCount } = await freestyle.vms.snapshots.list();
+    assert.equal(readyCount, snapshots.length);
+    assert.equal(snapshots.find((s) => s.snapshotId === snapshotId).name, "then");
+    await freestyle.vms.snapshots.ref({ snapshotId }).update({ name: "later" });
+    const record = await freestyle.vms.snapshots.get({ snapshotId });
+    assert.deepEqual([record.name, record.state, record.sourceVmId, record.deleted], ["later", "ready", vmId, false]);
+
+    const { vm: again } = mine(await freestyle.vms.create({ snapshotId }));
+    assert.equal(await run(again, "cat /dev/shm/note"), "in memory");
+    await goesOn(again, reached);
+
+    assert.equal((await freestyle.vms.snapshots.delete({ snapshotId })).snapshotId, snapshotId);
+    await goesOn(again, reached);
+    await assert.rejects(freestyle.vms.snapshots.delete({ snapshotId }), Errors.SnapshotNotFoundError);
+    await assert.rejects(freestyle.vms.create({ snapshotId }), Errors.SnapshotNotFoundError);
+    const left = await freestyle.vms.snapshots.list();
+    assert.ok(!left.snapshots.some((s) => s.snapshotId === snapshotId));
+  });
+});
+
 describe("errors are typed", () => {
   test("no such VM", async () => {
     const { vm } = await freestyle.vms.get({ vmId: "00000000000000000000" });
@@ -107,9 +226,10 @@ describe("errors are typed", () => {
     await assert.rejects(stranger.vms.create(), Errors.UnauthorizedErrorError, "create does not retry it for ever");
   });
 
-  test("sizes that cannot be", async () => {
+  test("what cannot be", async () => {
     await assert.rejects(freestyle.vms.create({ vcpuCount: 3 }), Errors.CreateVmVcpuNotPowerOfTwoError);
     await assert.rejects(freestyle.vms.create({ memSizeGb: 4096 }), Errors.CreateVmMemOutOfRangeError);
+    await assert.rejects(freestyle.vms.create({ snapshotId: "sc-nonsense" }), Errors.InvalidSnapshotIdError);
   });
 
   test("what is not there yet says so", async () => {
