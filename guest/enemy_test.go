@@ -62,12 +62,15 @@ func liar(t testing.TB, lie func(wire.Request, net.Conn)) func(context.Context) 
 					lie(req, stream)
 					return
 				}
-				var step wire.Step
-				for !step.Last {
-					wire.WriteJSON(stream, wire.Head, wire.Clock{Now: time.Now().UnixNano()})
+				for {
+					var step wire.Step
 					if frames.Answer(&step) != nil {
 						return
 					}
+					if step.Last {
+						break
+					}
+					wire.WriteJSON(stream, wire.Head, wire.Clock{Now: time.Now().UnixNano()})
 				}
 				wire.WriteJSON(stream, wire.Head, wire.Identified{})
 			})

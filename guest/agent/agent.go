@@ -36,6 +36,8 @@ type Config struct {
 	Cgroup string
 	// Usable returns when commands and files may be let in, or ctx ends.
 	Usable func(ctx context.Context) error
+	// Settle is how long the agent waits before it makes a new identity last.
+	Settle time.Duration
 	// Ready is called when the first identity has been taken.
 	Ready func()
 	// Log takes lines for whoever looks after the guest.

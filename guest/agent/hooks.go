@@ -25,7 +25,7 @@ const (
 // runHooks runs the guest's hooks, as root.
 func (a *Agent) runHooks(ctx context.Context, vm coppice.VMID) error {
 	entries, err := os.ReadDir(a.path(hookDir))
-	if err != nil {
+	if err != nil || len(entries) == 0 {
 		return nil // it has none
 	}
 	root, err := a.lookUp("")

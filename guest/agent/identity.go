@@ -76,9 +76,6 @@ func (x *exchange) clock() error {
 func (x *exchange) setClock() error {
 	system := x.agent.System
 	for range maxSteps {
-		if err := x.answer(wire.Clock{Now: system.Now().UnixNano()}); err != nil {
-			return err
-		}
 		var step wire.Step
 		if err := x.frames.Answer(&step); err != nil {
 			return err
@@ -90,6 +87,9 @@ func (x *exchange) setClock() error {
 		}
 		if step.Last {
 			return nil
+		}
+		if err := x.answer(wire.Clock{Now: system.Now().UnixNano()}); err != nil {
+			return err
 		}
 	}
 	return errors.New("the host is never content with the clock")
@@ -124,14 +124,16 @@ func (a *Agent) become(ctx context.Context, id *wire.Identity) (complaints []str
 	}
 	a.self.vm, a.self.instance = id.VM, id.Instance
 	a.ready.Do(a.Ready)
-	if id.Fresh {
+	if !id.Fresh {
+		return complaints, nil
+	}
+	if was != id.VM {
+		a.chores.Go(func() { a.settle(ctx, id.VM) })
+	}
+	if restored {
+		complain(a.runHooks(ctx, id.VM))
+	} else {
 		complain(a.System.GrowRoot())
-		if was != id.VM {
-			a.chores.Go(func() { a.settle(id.VM) }) // the host need not wait for it
-		}
-		if restored {
-			complain(a.runHooks(ctx, id.VM))
-		}
 	}
 	return complaints, nil
 }
@@ -141,16 +143,22 @@ func (a *Agent) become(ctx context.Context, id *wire.Identity) (complaints []str
 // others when it boots.
 const ownerFile = "etc/coppice/host-keys-of"
 
-// settle makes the host keys last, and says so.
-func (a *Agent) settle(vm coppice.VMID) {
-	names, err := filepath.Glob(a.path("etc/ssh/ssh_host_*_key*"))
-	for _, name := range names {
-		err = errors.Join(err, syncFile(name))
+// settle makes the host keys last, and says so. It waits until the host has
+// other things of this guest behind it.
+func (a *Agent) settle(ctx context.Context, vm coppice.VMID) {
+	select {
+	case <-time.After(a.Settle):
+	case <-ctx.Done():
+		return
 	}
 	a.self.mu.Lock()
 	defer a.self.mu.Unlock()
 	if a.self.vm != vm {
 		return // it was forked meanwhile, and is another
+	}
+	names, err := filepath.Glob(a.path("etc/ssh/ssh_host_*_key*"))
+	for _, name := range names {
+		err = errors.Join(err, syncFile(name))
 	}
 	if err == nil {
 		err = putFile(a.path(ownerFile), string(vm), 0o600)

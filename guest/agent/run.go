@@ -34,6 +34,7 @@ func Run(ctx context.Context, ready func()) error {
 		System: kernel{},
 		Cgroup: "/sys/fs/cgroup/coppice",
 		Usable: boot.Usable,
+		Settle: 10 * time.Second,
 		Ready:  ready,
 		Log:    log,
 	}).Serve(ctx, port)

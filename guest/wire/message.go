@@ -13,8 +13,8 @@ type Op string
 
 const (
 	// OpIdentify is the first stream of every connection; nothing else is let
-	// in before it has been answered. Host: Request. Then, any number of times,
-	// guest: [Clock], host: [Step], until a Step is the last. Guest: [Identified].
+	// in before it has been answered. Host: Request. Then, a number of times,
+	// host: [Step], guest: [Clock], until a Step is the last. Guest: [Identified].
 	OpIdentify Op = "identify"
 	// OpClock sets the wall clock. Host: Request. Then as for OpIdentify, up to the
 	// last Step. Guest: [Done].
