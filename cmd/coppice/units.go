@@ -130,7 +130,7 @@ func (p *persistence) Set(s string) error {
 	case kind == "sticky":
 		n, err := strconv.Atoi(detail)
 		if err != nil {
-			return errors.New("want a priority from 0 to 10 after sticky:")
+			return errors.New("after sticky: comes a priority from 0 to 10")
 		}
 		v.Priority = &n
 	case kind == "ephemeral" && (detail == "OnStop" || detail == "OnSuspend"):
