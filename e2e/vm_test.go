@@ -117,6 +117,21 @@ func TestGuestPanics(t *testing.T) {
 	}
 }
 
+// A VM of another size has it, inside too; the second of a size does not boot.
+func TestOtherSize(t *testing.T) {
+	c := connect(t)
+	for range 2 {
+		vm, err := c.Create(deadline(t), api.CreateVM{VMSpec: api.VMSpec{VCPUCount: new(2), MemSizeGb: new(0.5), RootfsSizeGb: new(20.0)}})
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer remove(t, c, vm.ID)
+		if got := sh(t, c, vm.ID, `nproc; df --output=size -BG / | tail -1; awk '/MemTotal/ {print ($2 < 524288)}' /proc/meminfo`); strings.Join(strings.Fields(got), " ") != "2 20G 1" {
+			t.Errorf("it says: %s", got)
+		}
+	}
+}
+
 // A QEMU that somebody kills is noticed, and nothing is stuck.
 func TestProcessKilled(t *testing.T) {
 	c := connect(t)

@@ -36,9 +36,9 @@ func (m *Manager) Create(ctx context.Context, spec coppice.NewVM) (coppice.VM, e
 		if err != nil {
 			return vm, err
 		}
-		if c.Live && !sameMachine(vm.Size, c.Size) {
-			return vm, coppice.Errorf(coppice.CodeCreateBadRequest, "the snapshot %s holds a running machine with %d vCPUs and %d MiB of memory, which cannot change in it; create the VM as it is and resize it",
-				c.ID, c.Size.VCPUs, c.Size.MemoryMiB)
+		if c.Live && vm.Size != c.Size {
+			return vm, coppice.Errorf(coppice.CodeCreateBadRequest, "the snapshot %s holds a running machine with %d vCPUs, %d MiB of memory and a disk of %d MiB, which cannot change in it; create the VM without a size",
+				c.ID, c.Size.VCPUs, c.Size.MemoryMiB, c.Size.DiskMiB)
 		}
 		vm.Base = c.ID
 		return m.insert(ctx, vm, step, m.sprout(c, coppice.Running))
@@ -59,7 +59,7 @@ func (m *Manager) Create(ctx context.Context, spec coppice.NewVM) (coppice.VM, e
 	}
 	defer m.letFall(c.ID)
 	vm.Base = c.ID
-	if s, ok := m.takeSpare(&vm, c); ok {
+	if s, ok := m.takeSpare(c.ID); ok {
 		s.session.Close()
 		vm.ID = s.id
 		return m.insert(ctx, vm, step, m.adopt(s))

@@ -95,12 +95,12 @@ func (m *Manager) makeSpare(ctx context.Context) (_ spare, err error) {
 	return spare{vm.ID, c.ID, run, session}, nil
 }
 
-// takeSpare returns a spare that a VM like vm, which is to start from a
-// template, can be; false if there is none.
-func (m *Manager) takeSpare(vm *coppice.VM, template coppice.Capture) (spare, bool) {
+// takeSpare returns a spare that was restored from a template; false if there is
+// none.
+func (m *Manager) takeSpare(template coppice.CaptureID) (spare, bool) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	if len(m.spares) == 0 || vm.Size != template.Size || m.spares[0].base != template.ID {
+	if len(m.spares) == 0 || m.spares[0].base != template {
 		return spare{}, false
 	}
 	s := m.spares[0]

@@ -54,7 +54,7 @@ func (m *Manager) findTemplate(ctx context.Context, size coppice.Size) (coppice.
 		}
 	}
 	if len(templates) >= maxTemplates {
-		oldest := slices.IndexFunc(templates, func(c coppice.Capture) bool { return !sameMachine(c.Size, m.Size) })
+		oldest := slices.IndexFunc(templates, func(c coppice.Capture) bool { return c.Size != m.Size })
 		if err := m.discard(ctx, templates[oldest].ID); err != nil {
 			return coppice.Capture{}, err
 		}
@@ -65,13 +65,7 @@ func (m *Manager) findTemplate(ctx context.Context, size coppice.Size) (coppice.
 // templateName names a template by all that what starts from it must share
 // with it, but for the image.
 func (m *Manager) templateName(size coppice.Size) string {
-	return fmt.Sprintf("%d vCPUs, %d MiB, %s", size.VCPUs, size.MemoryMiB, m.VMM)
-}
-
-// sameMachine reports whether what was captured of a machine of size a can go on
-// in one of size b. A disk can be made larger.
-func sameMachine(a, b coppice.Size) bool {
-	return a.VCPUs == b.VCPUs && a.MemoryMiB == b.MemoryMiB
+	return fmt.Sprintf("%d vCPUs, %d MiB, disk of %d MiB, %s", size.VCPUs, size.MemoryMiB, size.DiskMiB, m.VMM)
 }
 
 // templates lists the templates of the host's image and VMM, oldest first, and
@@ -101,7 +95,6 @@ func (m *Manager) makeTemplate(ctx context.Context, size coppice.Size) (c coppic
 	if err != nil {
 		return c, err
 	}
-	size.DiskMiB = image.DiskMiB
 	name := m.templateName(size)
 	step, _ := Plan(coppice.Absent, coppice.Restore)
 	vm, err := m.insert(ctx, coppice.VM{
