@@ -11,8 +11,8 @@ type Footprint struct {
 // A DiskMeter measures files of a pool by the blocks they share.
 type DiskMeter interface {
 	// DiskFootprints measures things that are made of files. A block is shared
-	// if a file that is not of the same thing has it too, of whatever else
-	// there is in the pool. A file that is not there takes nothing.
+	// if it is of another thing too, or of any other file in the pool. Things
+	// may have files in common. A file that is not there takes nothing.
 	DiskFootprints(ctx context.Context, things [][]string) ([]Footprint, error)
 }
 
@@ -30,7 +30,6 @@ type Branch struct {
 	Snapshot *Capture // nil for a VM
 	// Memory is that of a VM's process; nil if there is none.
 	Memory *Footprint
-	// Disk is what is stored of it: of a VM also the capture it needs, if it
-	// is the only one that does.
+	// Disk is what is stored of it: of a VM its disk, and the capture it needs.
 	Disk Footprint
 }

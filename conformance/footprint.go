@@ -23,12 +23,15 @@ func poolMeasures(t *testing.T, p PoolUnderTest) {
 		{[]string{one}, false, true},
 		{[]string{two}, false, true},
 		{whole, true, true}, // memory and state are of nobody else
-		{[]string{committed.Memory}, true, false},
 		{[]string{p.VM(coppice.NewVMID()).Disk}, false, false}, // not there
 		{nil, false, false},
 	})
+	p.wantFootprints(t, []footprintWanted{{[]string{committed.Memory}, true, false}})
 	// What only the files of one thing have is its own, however many they are.
 	p.wantFootprints(t, []footprintWanted{{append(whole, one, two), true, false}})
+
+	// What is of two things is of neither alone.
+	p.wantFootprints(t, []footprintWanted{{append(whole, one), false, true}, {append(whole, two), false, true}})
 
 	p.write(t, one, strings.Repeat("new", mib))
 	p.wantFootprints(t, []footprintWanted{{[]string{one}, true, false}, {[]string{two}, false, true}})

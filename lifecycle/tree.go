@@ -84,37 +84,38 @@ func branches(vms []coppice.VM, captures []coppice.Capture) []coppice.Branch {
 
 // measureDisks measures what is stored of the branches, given the account's captures.
 func (m *Manager) measureDisks(ctx context.Context, tree []coppice.Branch, captures []coppice.Capture) error {
-	needs := map[coppice.CaptureID]int{} // how many VMs need it
-	for _, b := range tree {
-		if b.VM != nil {
-			needs[b.VM.Base]++
-		}
-	}
-	forVMs := map[coppice.CaptureID]bool{}
+	known := map[coppice.CaptureID]bool{"": true}
 	for _, c := range captures {
-		forVMs[c.ID] = !isSnapshot(c)
+		known[c.ID] = true
 	}
 	things := make([][]string, len(tree))
+	var templates []string // one more thing: that a single VM began as one does not make it the VM's
 	for i, b := range tree {
 		switch {
 		case b.Snapshot != nil:
 			things[i] = m.storedOf(b.Snapshot.ID)
 		case !b.VM.Deleted():
-			things[i] = []string{m.Pool.VM(b.VM.ID).Disk}
-			if forVMs[b.VM.Base] && needs[b.VM.Base] == 1 {
-				things[i] = append(things[i], m.storedOf(b.VM.Base)...)
+			things[i] = append(m.storedOf(b.VM.Base), m.Pool.VM(b.VM.ID).Disk)
+			if !known[b.VM.Base] {
+				templates = append(templates, m.storedOf(b.VM.Base)...)
 			}
 		}
 	}
-	footprints, err := m.Pool.DiskFootprints(ctx, things)
-	for i, f := range footprints {
-		tree[i].Disk = f
+	footprints, err := m.Pool.DiskFootprints(ctx, append(things, templates))
+	if err != nil {
+		return err
 	}
-	return err
+	for i := range tree {
+		tree[i].Disk = footprints[i]
+	}
+	return nil
 }
 
-// storedOf names the files of a capture.
+// storedOf names the files of a capture; none if it is empty.
 func (m *Manager) storedOf(id coppice.CaptureID) []string {
+	if id == "" {
+		return nil
+	}
 	files := m.Pool.Capture(id)
 	return []string{files.Memory, files.State, files.Disk}
 }

@@ -56,10 +56,10 @@ func TestTree(t *testing.T) {
 		t.Fatal(err)
 	}
 	want := map[string]shape{
-		string(parent.ID):   {Memory: true, DiskOwn: 4, Store: 4},
+		string(parent.ID):   {Memory: true, DiskOwn: 4, Store: 4 + 7},           // with the devices of what it began as, which is the host's
 		string(only.ID):     {Memory: true, DiskOwn: captured, Store: captured}, // nobody else needs its capture
-		string(twins[0].ID): {Memory: true, Store: 4},
-		string(twins[1].ID): {Memory: true, Store: 4},
+		string(twins[0].ID): {Memory: true, Store: captured},
+		string(twins[1].ID): {Memory: true, Store: captured},
 		string(snapshot.ID): {DiskOwn: captured, Store: captured},
 	}
 	if diff := cmp.Diff(want, h.shapes(alice)); diff != "" {

@@ -14,26 +14,39 @@ import (
 func (p *Pool) DiskFootprints(ctx context.Context, things [][]string) ([]coppice.Footprint, error) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	// By block, the files that have it.
-	files := map[*byte][]string{}
+	const nobody = -1
+	owners := map[*byte]map[int]bool{} // of a block
+	sizes := map[*byte]int64{}
 	for dir, in := range p.dirs {
 		for name, f := range in {
-			if len(f.start) > 0 {
-				files[&f.start[0]] = append(files[&f.start[0]], path.Join(dir, name))
+			if len(f.start) == 0 {
+				continue
+			}
+			block := &f.start[0]
+			if owners[block] == nil {
+				owners[block] = map[int]bool{}
+			}
+			sizes[block] = int64(len(f.start))
+			found := false
+			for i, thing := range things {
+				if slices.Contains(thing, path.Join(dir, name)) {
+					owners[block][i], found = true, true
+				}
+			}
+			if !found {
+				owners[block][nobody] = true
 			}
 		}
 	}
 	footprints := make([]coppice.Footprint, len(things))
-	for _, sharers := range files {
-		f, _ := p.get(sharers[0])
-		for i, thing := range things {
-			others := slices.DeleteFunc(slices.Clone(sharers), func(name string) bool { return slices.Contains(thing, name) })
-			switch len(others) {
-			case len(sharers):
-			case 0:
-				footprints[i].Own += int64(len(f.start))
+	for block, of := range owners {
+		for i := range of {
+			switch {
+			case i == nobody:
+			case len(of) == 1:
+				footprints[i].Own += sizes[block]
 			default:
-				footprints[i].Shared += int64(len(f.start))
+				footprints[i].Shared += sizes[block]
 			}
 		}
 	}

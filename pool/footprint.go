@@ -20,10 +20,10 @@ func (p *Pool) DiskFootprints(ctx context.Context, things [][]string) ([]coppice
 }
 
 func (p *Pool) measure(ctx context.Context, things [][]string) ([]coppice.Footprint, error) {
-	owner := map[string]int{}
+	owners := map[string][]int{}
 	for thing, files := range things {
 		for _, name := range files {
-			owner[name] = thing
+			owners[name] = append(owners[name], thing)
 		}
 	}
 	footprints := make([]coppice.Footprint, len(things))
@@ -37,16 +37,22 @@ func (p *Pool) measure(ctx context.Context, things [][]string) ([]coppice.Footpr
 		case !entry.Type().IsRegular():
 			return nil
 		}
-		thing, ok := owner[name]
+		of, ok := owners[name]
 		if !ok {
-			thing = nobody
+			of = []int{nobody}
 		}
 		extents, err := extentsOf(name)
 		for _, e := range extents {
-			if e.shared {
-				ends = append(ends, end{e.at, thing, 1}, end{e.at + e.size, thing, -1})
-			} else if ok {
-				footprints[thing].Own += e.size
+			for _, thing := range of {
+				switch {
+				case e.shared:
+					ends = append(ends, end{e.at, thing, 1}, end{e.at + e.size, thing, -1})
+				case thing == nobody:
+				case len(of) == 1:
+					footprints[thing].Own += e.size
+				default:
+					footprints[thing].Shared += e.size
+				}
 			}
 		}
 		return ignoreMissing(err)
