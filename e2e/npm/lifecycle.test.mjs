@@ -2,7 +2,7 @@
 // unmodified SDK against a running coppice: its address and key come from
 // FREESTYLE_API_URL and FREESTYLE_API_KEY.
 import assert from "node:assert/strict";
-import { after, before, describe, test } from "node:test";
+import { after, afterEach, before, describe, test } from "node:test";
 import { Errors, Freestyle, freestyle } from "freestyle";
 
 const state = async (vm) => (await vm.getInfo()).state;
@@ -103,7 +103,7 @@ def count():
     global n
     while True:
         n += 1
-        time.sleep(0.02)
+        time.sleep(0.05)
 threading.Thread(target=count, daemon=True).start()
 server = socket.create_server(("127.0.0.1", 7000))
 while True:
@@ -111,7 +111,7 @@ while True:
     peer.sendall(str(n).encode())
     peer.close()
 `;
-  const ask = `python3 -c 'import socket; print(socket.create_connection(("127.0.0.1", 7000)).recv(99).decode())'`;
+  const ask = "cat </dev/tcp/127.0.0.1/7000";
 
   const run = async (vm, command) => {
     const { stdout, stderr, statusCode } = await vm.exec(command);
@@ -131,13 +131,14 @@ while True:
   const made = [];
   const mine = (handle) => (made.push(handle.vmId), handle);
   before(async () => {
-    ({ vm, vmId } = mine(await freestyle.vms.create({ name: "parent" })));
+    ({ vm, vmId } = await freestyle.vms.create({ name: "parent" }));
     await vm.fs.writeTextFile("/root/counter.py", counter);
     await run(vm, "echo in memory >/dev/shm/note; nohup python3 /root/counter.py >/dev/null 2>&1 &");
     await run(vm, `until ${ask} 2>/dev/null; do sleep 0.1; done`);
     reached = await goesOn(vm, 0);
   });
-  after(() => Promise.all(made.map((id) => freestyle.vms.delete({ vmId: id }))));
+  afterEach(() => Promise.all(made.splice(0).map((id) => freestyle.vms.delete({ vmId: id }))));
+  after(() => freestyle.vms.delete({ vmId }));
 
   test("the page's fork", async () => {
     const { forks } = await vm.fork({ count: 1, persistence: { type: "ephemeral" } });
