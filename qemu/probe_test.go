@@ -38,7 +38,7 @@ func trial(t *testing.T, script string) qemu.Trial {
 	}
 }
 
-func TestProbeFallsBack(t *testing.T) {
+func TestFallBack(t *testing.T) {
 	tests := []struct{ name, script, want string }{
 		{"aborts", "echo 'cannot set the MSR' >&2; kill -ABRT $$", "QEMU was ended by SIGABRT: cannot set the MSR"},
 		{"fails", "echo 'no KVM here' >&2; exit 1", "QEMU exited with status 1: no KVM here"},

@@ -76,21 +76,23 @@ func (t *tracee) wait() (status unix.WaitStatus, err error) {
 // event returns what a thread reports by stopping, which is 0 if it is a signal.
 func event(status unix.WaitStatus) int { return int(status >> 16) }
 
+// What the kernel marks a system call with that it has broken off for a signal.
+const (
+	restartSys     unix.Errno = 512
+	restartNoIntr  unix.Errno = 513
+	restartNoHand  unix.Errno = 514
+	restartByBlock unix.Errno = 516
+)
+
 // restart prepares registers for going on. If the thread was in a system call,
 // the kernel has marked it for a restart that will not happen after others
 // were made: so it is restarted here, or ends as if by a signal.
 func restart(regs *unix.PtraceRegs) {
-	const (
-		restartSys     = -512
-		restartNoIntr  = -513
-		restartNoHand  = -514
-		restartByBlock = -516
-		syscallLen     = 2
-	)
+	const syscallLen = 2
 	if int64(regs.Orig_rax) < 0 {
 		return // it was in user code
 	}
-	switch int64(regs.Rax) {
+	switch unix.Errno(-int64(regs.Rax)) {
 	case restartSys, restartNoIntr, restartNoHand:
 		regs.Rax = regs.Orig_rax
 		regs.Rip -= syscallLen
@@ -116,8 +118,18 @@ func (t *tracee) protect(address uint64) error {
 	return nil
 }
 
-// call has the thread make a system call.
+// call has the thread make a system call, again if a signal that came kept the
+// kernel from it.
 func (t *tracee) call(number uint64, args ...uint64) (uint64, error) {
+	for {
+		result, err := t.callOnce(number, args...)
+		if err != restartNoIntr {
+			return result, err
+		}
+	}
+}
+
+func (t *tracee) callOnce(number uint64, args ...uint64) (uint64, error) {
 	regs := t.regs
 	regs.Rip, regs.Rax = t.code.enter, number
 	if t.stack != 0 {
