@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"time"
 
 	"golang.org/x/sys/unix"
 )
@@ -75,8 +76,25 @@ func (c *Claim) Release() error {
 	return err
 }
 
+// dyingTime is how long a process that was killed may take to let go of its
+// lock: it is not to be found any more before it has.
+const dyingTime = 5 * time.Second
+
+// errUnnamed means that a pid file is locked, and does not say by whom.
+var errUnnamed = errors.New("it is locked by another process than it names")
+
 // Daemon returns the process that serves the directory. [ErrNoDaemon] if none does.
 func (d Dir) Daemon() (Process, error) {
+	for end := time.Now().Add(dyingTime); ; time.Sleep(10 * time.Millisecond) {
+		p, err := d.holder()
+		if !errors.Is(err, errUnnamed) || time.Now().After(end) {
+			return p, err
+		}
+	}
+}
+
+// holder returns the process that has locked the pid file.
+func (d Dir) holder() (Process, error) {
 	f, err := os.Open(d.PIDFile())
 	if errors.Is(err, os.ErrNotExist) {
 		return Process{}, ErrNoDaemon
@@ -96,10 +114,10 @@ func (d Dir) Daemon() (Process, error) {
 	}
 	var p Process
 	if err := json.NewDecoder(f).Decode(&p); err != nil {
-		return Process{}, fmt.Errorf("%s is locked, but does not say by whom: %w", d.PIDFile(), err)
+		return Process{}, fmt.Errorf("%s: %w: %w", d.PIDFile(), errUnnamed, err)
 	}
 	if now, err := inspect(p.PID); err != nil || now.Start != p.Start || now.Boot != p.Boot {
-		return Process{}, fmt.Errorf("%s is locked, but not by process %d that it names", d.PIDFile(), p.PID)
+		return Process{}, fmt.Errorf("%s: %w, which is process %d", d.PIDFile(), errUnnamed, p.PID)
 	}
 	return p, nil
 }
