@@ -22,7 +22,7 @@ func poolMeasures(t *testing.T, p PoolUnderTest) {
 	p.wantFootprints(t, []footprintWanted{
 		{[]string{one}, false, true},
 		{[]string{two}, false, true},
-		{whole, true, true}, // memory and state are of nobody else
+		{whole, true, true},                                    // memory and state are of nobody else
 		{[]string{p.VM(coppice.NewVMID()).Disk}, false, false}, // not there
 		{nil, false, false},
 	})
