@@ -39,7 +39,8 @@ func debootstrap(ctx context.Context, root, customize string, log *os.File) erro
 	for _, option := range acquireOptions(config) {
 		args = append(args, "--aptopt="+option)
 	}
-	return run(ctx, log, "mmdebstrap", append(append(args, suite, root), sources(targets)...)...)
+	args = append(args, suite, root)
+	return run(ctx, log, "mmdebstrap", append(args, sources(targets)...)...)
 }
 
 // sources returns lines for a sources.list with the mirrors that the host uses

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"slices"
 
 	"golang.org/x/sys/unix"
 
@@ -31,7 +32,7 @@ func makeDisk(ctx context.Context, disk, root, key string, log *os.File) error {
 		return err
 	}
 	uuid := fmt.Sprintf("%s-%s-4%s-8%s-%s", key[:8], key[8:12], key[12:15], key[:3], key[4:])
-	args := append(mkfsOptions, "-E", "hash_seed="+uuid, "-U", uuid, "-d", root, disk)
+	args := slices.Concat(mkfsOptions, []string{"-E", "hash_seed=" + uuid, "-U", uuid, "-d", root, disk})
 	return run(ctx, log, "mkfs.ext4", args...)
 }
 

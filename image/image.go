@@ -1,10 +1,10 @@
 // Package image builds the base image: a Debian root disk, the kernel that
 // boots it, and an initrd with the guest agent.
 //
-// The recipe directory is the whole recipe: the packages, the files laid over
-// them, and the script that does the rest. What is built from a recipe is kept
-// in a cache and built once. The agent is not part of it: [Base.Install] adds
-// the agent to the initrd, which takes no time.
+// The directory recipe says all of it: the packages, the files laid over them,
+// and the scripts that do the rest. What is built of a recipe is kept in a
+// cache and built once. The agent comes last: [Base.Install] adds it to the
+// initrd, which takes no time.
 package image
 
 import (
@@ -63,9 +63,10 @@ type Base struct {
 	dir string
 }
 
-// Build returns the base image, from the cache if it is there. Builders of the
-// same cache wait for each other; what one that was killed has left is removed
-// by the next. It needs root, and the commands of the Debian packages
+// Build returns the base image, from the cache if it is there: then it is as old
+// as the cache, and takes no time. Builders of the same cache wait for each
+// other; what one that was killed has left is removed by the next. To build
+// takes a minute or two, root, and the commands of the Debian packages
 // mmdebstrap and e2fsprogs.
 func (b *Builder) Build(ctx context.Context) (*Base, error) {
 	key, err := recipeKey()
@@ -119,9 +120,9 @@ func (base *Base) ID(agent []byte) coppice.ImageID {
 	return coppice.ImageID("debian-12-" + hex.EncodeToString(h.Sum(nil))[:16])
 }
 
-// Install writes the image's files into the empty directory dir, and
-// returns the image with names relative to dir. The disk is sparse; it shares
-// the base's blocks if dir is on a file system that can and the cache is on the same.
+// Install writes the image's files into the empty directory dir, and returns
+// the image with names relative to dir. The disk is sparse, and shares blocks
+// with the cache's where it can. Nothing is made durable.
 func (base *Base) Install(ctx context.Context, agent []byte, dir string) (coppice.Image, error) {
 	drivers, err := os.ReadFile(filepath.Join(base.dir, driversFile))
 	if err != nil {

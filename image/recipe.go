@@ -24,10 +24,13 @@ var recipe embed.FS
 // diskMiB is the size of the root disk. It is sparse, and a VM's may be larger.
 const diskMiB = 16 << 10
 
+// format changes when this package makes other files of the same recipe.
+const format = 1
+
 // recipeKey identifies the recipe, with all that this package adds to it.
 func recipeKey() (string, error) {
 	h := sha256.New()
-	fmt.Fprintln(h, suite, diskMiB, Cmdline, drivers, mkfsOptions)
+	fmt.Fprintln(h, format, suite, diskMiB, Cmdline, drivers, mkfsOptions)
 	err := fs.WalkDir(recipe, ".", func(name string, d fs.DirEntry, err error) error {
 		if err != nil || d.IsDir() {
 			return err
