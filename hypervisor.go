@@ -12,6 +12,13 @@ type Hypervisor interface {
 	// Start begins a run of m and returns when the guest executes. If it
 	// fails, or ctx ends first, nothing is left of the attempt.
 	Start(ctx context.Context, m Machine) (Run, error)
+	// Prepare starts ahead what a Start of the VM needs that is to continue a
+	// capture, so that it takes less time: m is the machine as far as it is
+	// known, with a memory file that stands in for the capture's. Its disk's
+	// content is not looked at before the Start, but the file may not be
+	// replaced by another. A Start that cannot use what was prepared ends it.
+	// What is not used Discard ends, and an Attach too.
+	Prepare(ctx context.Context, m Machine) error
 	// Attach returns the run of a VM that was started earlier, maybe by a
 	// daemon that is gone, whatever it is doing. A run that another client left
 	// paused goes on. [ErrNoRun] if there is none; then nothing of it is left

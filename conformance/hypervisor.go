@@ -25,6 +25,8 @@ type HypervisorHost struct {
 	// Restore returns a new VM of the same size that continues a capture of
 	// m, with a disk of its own.
 	Restore func(m coppice.Machine, c coppice.CaptureFiles) coppice.Machine
+	// Refill makes a VM's disk, which stays the same file, what a capture's is.
+	Refill func(disk string, c coppice.CaptureFiles)
 	// Crash ends the process of the VM's run behind the hypervisor's back.
 	Crash func(coppice.VMID)
 }
@@ -52,6 +54,7 @@ func TestHypervisor(t *testing.T, host HypervisorHost) {
 		{"kills", kills},
 		{"has one run for a VM", startsOnce},
 		{"leaves nothing of a failed start", startFails},
+		{"prepares", prepares},
 		{"finds runs of an earlier daemon", attaches},
 		{"finds out how a guest ended meanwhile", attachesEnded},
 		{"discards", discards},
@@ -350,6 +353,55 @@ func startFails(t *testing.T, e *hypervisorExam) {
 	}
 	e.gone(good.VM)
 	e.holds("guest", e.start(good), seedValue, seedBlock)
+}
+
+func prepares(t *testing.T, e *hypervisorExam) {
+	// prepare prepares a new VM, and returns what it is then to continue.
+	prepare := func() coppice.Machine {
+		m := e.Boot()
+		must(t, e.h.Prepare(e.ctx(), m))
+		t.Cleanup(func() { e.h.Discard(context.Background(), m.VM) })
+		m.Boot, m.Memory, m.State = nil, e.seed.Memory, e.seed.State
+		return m
+	}
+	m := prepare()
+	if runs, err := e.h.Runs(e.ctx()); err != nil || !slices.Contains(runs, m.VM) {
+		t.Errorf("runs are %v, %v; want what was prepared among them", runs, err)
+	}
+	if err := e.h.Prepare(e.ctx(), m); !errors.Is(err, coppice.ErrExists) {
+		t.Errorf("prepared a second time: %v, want ErrExists", err)
+	}
+	e.Refill(m.Disk, e.seed)
+	r := e.start(m)
+	e.holds("guest", r, seedValue, seedBlock)
+	e.ask(r, "keep", "then")
+	e.ask(r, "write", "disk then")
+	c := e.NewCapture()
+	_, err := r.Capture(e.ctx(), c, coppice.LeaveRunning)
+	must(t, err)
+	e.holds("guest, captured", r, "then", "disk then")
+	e.holds("child", e.start(e.Restore(m, c)), "then", "disk then")
+	e.h = e.Open()
+	r, err = e.h.Attach(e.ctx(), m.VM)
+	must(t, err)
+	e.holds("survivor", r, "then", "disk then")
+
+	// What cannot be used is ended, and the start works all the same.
+	m = prepare()
+	other := e.Restore(m, e.seed)
+	m.Disk = other.Disk
+	e.holds("guest on another disk", e.start(m), seedValue, seedBlock)
+
+	m = prepare()
+	must(t, e.h.Discard(e.ctx(), m.VM))
+	e.gone(m.VM)
+	// The one who comes next can do nothing with it.
+	m = prepare()
+	e.h = e.Open()
+	if _, err := e.h.Attach(e.ctx(), m.VM); !errors.Is(err, coppice.ErrNoRun) {
+		t.Errorf("attach to what was prepared: %v, want ErrNoRun", err)
+	}
+	e.gone(m.VM)
 }
 
 func attaches(t *testing.T, e *hypervisorExam) {

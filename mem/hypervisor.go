@@ -48,8 +48,8 @@ func (h *Hypervisor) Start(ctx context.Context, m coppice.Machine) (coppice.Run,
 	}
 	h.host.mu.Lock()
 	defer h.host.mu.Unlock()
-	if h.host.processes[m.VM] != nil {
-		return nil, fmt.Errorf("start %s: a process of the VM %w", m.VM, coppice.ErrExists)
+	if err := h.host.vacate(m.VM); err != nil {
+		return nil, fmt.Errorf("start %s: %w", m.VM, err)
 	}
 	if m.Boot != nil {
 		h.host.print(m.VM, fmt.Sprintf("booting %s", m.Instance))
@@ -57,6 +57,38 @@ func (h *Hypervisor) Start(ctx context.Context, m coppice.Machine) (coppice.Run,
 	p := newProcess(h.host, m, memory)
 	h.host.processes[m.VM] = p
 	return &run{h, p}, nil
+}
+
+// vacate ends what was prepared for a VM, and returns an error if the VM has
+// another process. The caller holds h.mu.
+func (h *host) vacate(id coppice.VMID) error {
+	p := h.processes[id]
+	switch {
+	case p == nil:
+		return nil
+	case p.prepared:
+		p.kill()
+		return nil
+	}
+	return fmt.Errorf("a process of the VM %w", coppice.ErrExists)
+}
+
+// Prepare implements [coppice.Hypervisor]. What is prepared is of no use here.
+func (h *Hypervisor) Prepare(ctx context.Context, m coppice.Machine) error {
+	for _, name := range []string{m.Disk, m.Memory} {
+		if _, _, err := h.host.files.ReadFile(name); err != nil {
+			return fmt.Errorf("prepare %s: %w", m.VM, err)
+		}
+	}
+	h.host.mu.Lock()
+	defer h.host.mu.Unlock()
+	if h.host.processes[m.VM] != nil {
+		return fmt.Errorf("prepare %s: a process of the VM %w", m.VM, coppice.ErrExists)
+	}
+	p := newProcess(h.host, m, nil)
+	p.prepared = true
+	h.host.processes[m.VM] = p
+	return nil
 }
 
 // load reads what a machine is made of, and returns its memory.
@@ -81,6 +113,10 @@ func (h *Hypervisor) Attach(ctx context.Context, id coppice.VMID) (coppice.Run, 
 	h.host.mu.Lock()
 	defer h.host.mu.Unlock()
 	p := h.host.processes[id]
+	if p != nil && p.prepared {
+		p.kill()
+		p = nil
+	}
 	if p == nil {
 		return nil, fmt.Errorf("attach to %s: %w", id, coppice.ErrNoRun)
 	}

@@ -40,6 +40,15 @@ func TestHypervisor(t *testing.T) {
 			child.Memory, child.State = c.Memory, c.State
 			return child
 		},
+		Refill: func(disk string, c coppice.CaptureFiles) {
+			content, _, err := pool.ReadFile(c.Disk)
+			if err == nil {
+				err = pool.WriteFile(disk, content)
+			}
+			if err != nil {
+				t.Fatal(err)
+			}
+		},
 		Crash: func(id coppice.VMID) {
 			h.End(id, coppice.Exit{Kind: coppice.ExitCrash, Detail: "the process was killed"})
 		},

@@ -12,12 +12,13 @@ import (
 
 // A process is a machine from its start to its end, whichever daemons come and go.
 type process struct {
-	host    *host
-	machine coppice.Machine
-	ended   chan struct{}   // closed when exit is set
-	gone    context.Context // ends when the process is gone
-	vanish  context.CancelFunc
-	changed sync.Cond // pausedBy or exit changed
+	host     *host
+	machine  coppice.Machine
+	prepared bool            // and nothing more: it waits for a start
+	ended    chan struct{}   // closed when exit is set
+	gone     context.Context // ends when the process is gone
+	vanish   context.CancelFunc
+	changed  sync.Cond // pausedBy or exit changed
 
 	// guarded by host.mu
 	memory   []byte

@@ -35,8 +35,9 @@ const (
 const sandbox = "on,obsolete=deny,elevateprivileges=deny,spawn=deny,resourcecontrol=deny"
 
 // arguments returns QEMU's command line for a machine, without the program's
-// name. A guest begins paused. What describes the hardware must be the same
-// when a capture is made and when it is restored.
+// name. A guest begins paused. A machine that neither boots nor has a state
+// waits to be given one. What describes the hardware must be the same when a
+// capture is made and when it is restored.
 func arguments(m coppice.Machine, accel Accel, console string) []string {
 	args := []string{
 		"-nodefaults", "-no-user-config", "-display", "none",
@@ -84,11 +85,12 @@ func arguments(m coppice.Machine, accel Accel, console string) []string {
 	if m.Boot != nil {
 		return append(args, "-kernel", m.Boot.Kernel, "-initrd", m.Boot.Initrd, "-append", cmdline(m.Boot.Cmdline, accel))
 	}
-	return append(args,
-		// What xen-save-devices-state writes has no configuration section.
-		"-global", "migration.send-configuration=off",
-		"-incoming", fmt.Sprintf("fd:%d", stateFD),
-	)
+	// What xen-save-devices-state writes has no configuration section.
+	args = append(args, "-global", "migration.send-configuration=off")
+	if m.State == "" {
+		return append(args, "-incoming", "defer")
+	}
+	return append(args, "-incoming", fmt.Sprintf("fd:%d", stateFD))
 }
 
 // cmdline returns the kernel's command line: the image's, and for an emulated

@@ -45,6 +45,9 @@ func (h *Hypervisor) attach(ctx context.Context, dir runDir) (*run, error) {
 		proc.release()
 		return nil, err
 	}
+	if m.Boot == nil && m.State == "" { // it was prepared and never started
+		return nil, errors.Join(coppice.ErrNoRun, (&husk{proc: proc}).discard(ctx, dir))
+	}
 	r, err := h.connect(ctx, m, dir, proc)
 	if err != nil {
 		proc.release()
@@ -95,6 +98,12 @@ func (h *Hypervisor) Discard(ctx context.Context, id coppice.VMID) error {
 		return r.Kill(ctx)
 	}
 	defer h.settle(id, nil)
+	if p := h.takeHusk(id); p != nil {
+		if err := p.discard(ctx, dir); err != nil {
+			return fmt.Errorf("discard %s: %w", id, err)
+		}
+		return nil
+	}
 	procs, err := h.open(dir)
 	if err != nil {
 		return fmt.Errorf("discard %s: %w", id, err)

@@ -50,7 +50,7 @@ func (h *Hypervisor) RemoveConsole(ctx context.Context, id coppice.VMID) error {
 func runLine(id coppice.InstanceID) string { return fmt.Sprintf("--- run %s", id) }
 
 // beginConsole introduces a run.
-func (d runDir) beginConsole(m coppice.Machine, now time.Time) error {
+func (d runDir) beginConsole(m coppice.Machine) error {
 	f, err := os.OpenFile(d.console(), os.O_WRONLY|os.O_CREATE|os.O_APPEND, 0o600)
 	if err != nil {
 		return err
@@ -59,7 +59,7 @@ func (d runDir) beginConsole(m coppice.Machine, now time.Time) error {
 	if m.Boot == nil {
 		how = "continues a capture"
 	}
-	_, err = fmt.Fprintf(f, "\n%s %s at %s ---\n", runLine(m.Instance), how, now.UTC().Format(time.RFC3339))
+	_, err = fmt.Fprintf(f, "\n%s %s at %s ---\n", runLine(m.Instance), how, time.Now().UTC().Format(time.RFC3339))
 	return errors.Join(err, f.Close(), trim(d.console(), consoleBytes))
 }
 

@@ -127,6 +127,24 @@ func (h *host) restore(m coppice.Machine, c coppice.CaptureFiles) coppice.Machin
 	return child
 }
 
+// refill makes a disk, in place, what a capture's is.
+func (h *host) refill(disk string, c coppice.CaptureFiles) {
+	h.t.Helper()
+	dst, err := os.OpenFile(disk, os.O_WRONLY, 0)
+	if err != nil {
+		h.t.Fatal(err)
+	}
+	defer dst.Close()
+	src, err := os.Open(c.Disk)
+	if err != nil {
+		h.t.Fatal(err)
+	}
+	defer src.Close()
+	if err := reflink.CloneFile(dst, src); err != nil {
+		h.t.Fatal(err)
+	}
+}
+
 // newCapture returns names for the files of a capture.
 func (h *host) newCapture() coppice.CaptureFiles {
 	prefix := filepath.Join(h.dir, string(coppice.NewCaptureID()))

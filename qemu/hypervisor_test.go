@@ -33,6 +33,7 @@ func TestHypervisor(t *testing.T) {
 			}
 			return h.restore(m, c)
 		},
+		Refill: h.refill,
 		Crash: func(id coppice.VMID) {
 			if err := syscall.Kill(h.pid(id), syscall.SIGKILL); err != nil {
 				t.Error(err)

@@ -6,7 +6,6 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
-	"time"
 
 	"golang.org/x/sys/unix"
 
@@ -72,7 +71,7 @@ func TestPanicLine(t *testing.T) {
 	d := runDir(t.TempDir())
 	begin := func(id coppice.InstanceID) {
 		t.Helper()
-		if err := d.beginConsole(coppice.Machine{Instance: id}, time.Unix(0, 0)); err != nil {
+		if err := d.beginConsole(coppice.Machine{Instance: id}); err != nil {
 			t.Fatal(err)
 		}
 	}

@@ -58,8 +58,9 @@ type Hypervisor struct {
 	accel  Accel
 	log    *slog.Logger
 
-	mu   sync.Mutex
-	runs map[coppice.VMID]*run // nil while the VM's run is being started or attached
+	mu    sync.Mutex
+	runs  map[coppice.VMID]*run // nil while the VM's run is being started or attached
+	husks map[coppice.VMID]*husk
 }
 
 // New returns a hypervisor. It neither starts nor looks for anything yet.
@@ -70,17 +71,21 @@ func New(cfg Config) *Hypervisor {
 		accel:  cmp.Or(cfg.Accel, TCG),
 		log:    cfg.Log,
 		runs:   map[coppice.VMID]*run{},
+		husks:  map[coppice.VMID]*husk{},
 	}
 }
 
 // Close lets go of every run: the VMs go on, and another hypervisor of the same
-// directory can attach to them. Of the runs handed out so far Wait returns only
+// directory can attach to them. What was prepared it can only discard. Of the runs handed out so far Wait returns only
 // by its ctx, and the other methods fail.
 func (h *Hypervisor) Close() {
 	h.mu.Lock()
-	runs := h.runs
-	h.runs = map[coppice.VMID]*run{}
+	runs, husks := h.runs, h.husks
+	h.runs, h.husks = map[coppice.VMID]*run{}, map[coppice.VMID]*husk{}
 	h.mu.Unlock()
+	for _, p := range husks {
+		p.proc.release()
+	}
 	for _, r := range runs {
 		if r != nil {
 			r.detach()

@@ -6,11 +6,12 @@ import (
 	"fmt"
 	"log/slog"
 	"net"
+	"os"
 	"sync"
 	"time"
 
 	"github.com/coppice-vm/coppice"
-	"github.com/coppice-vm/coppice/qemu/freeze"
+	"github.com/coppice-vm/coppice/qemu/ptrace"
 	"github.com/coppice-vm/coppice/qemu/qmp"
 )
 
@@ -35,7 +36,7 @@ type run struct {
 
 	guest        sync.Mutex // held while the guest is being paused or let go on, and guards:
 	paused       bool       // Capture left it so
-	freezer      *freeze.Freezer
+	freezer      *ptrace.Freezer
 	triedFreezer bool
 
 	ending sync.Once
@@ -80,6 +81,13 @@ func (r *run) do(ctx context.Context, command string, args, result any) error {
 	ctx, cancel := context.WithTimeout(ctx, commandTimeout)
 	defer cancel()
 	return r.qmp.Do(ctx, command, args, result)
+}
+
+// doFile executes a command of QEMU's that takes a file.
+func (r *run) doFile(ctx context.Context, command string, args any, f *os.File, result any) error {
+	ctx, cancel := context.WithTimeout(ctx, commandTimeout)
+	defer cancel()
+	return r.qmp.DoFile(ctx, command, args, f, result)
 }
 
 // begin lets a new guest go and returns when it executes. One that is still

@@ -10,6 +10,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"runtime"
+	"strings"
 	"testing"
 	"time"
 
@@ -43,6 +44,40 @@ func TestRun(t *testing.T) {
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) { tt.test(t, h, hypervisor, h.restore(booted, seed)) })
+	}
+	t.Run("goes on in a process that was prepared", func(t *testing.T) {
+		prepared(t, h, hypervisor, h.boot(), seed)
+	})
+}
+
+// prepared has a VM continue a capture in the very process that was started
+// ahead, whose memory then is the capture's: siblings share it.
+func prepared(t *testing.T, h *host, hypervisor *qemu.Hypervisor, m coppice.Machine, seed coppice.CaptureFiles) {
+	if err := hypervisor.Prepare(t.Context(), m); err != nil {
+		t.Fatal(err)
+	}
+	pid := h.pid(m.VM)
+	h.refill(m.Disk, seed)
+	m.Boot, m.Memory, m.State = nil, seed.Memory, seed.State
+	r := start(t, hypervisor, m)
+	if got := h.pid(m.VM); got != pid {
+		t.Errorf("it runs in process %d, and %d was prepared", got, pid)
+	}
+	if got := ask(t, r, "kept", ""); got != "seed" {
+		t.Errorf("its memory holds %q", got)
+	}
+	maps, err := os.ReadFile(fmt.Sprintf("/proc/%d/maps", pid))
+	if err != nil || strings.Count(string(maps), seed.Memory) != 1 {
+		t.Errorf("it does not map %s once (%v):\n%s", seed.Memory, err, maps)
+	}
+	fds, err := filepath.Glob(fmt.Sprintf("/proc/%d/fd/*", pid))
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, fd := range fds {
+		if name, _ := os.Readlink(fd); name == seed.Memory {
+			t.Errorf("it holds %s open", name)
+		}
 	}
 }
 

@@ -5,7 +5,7 @@ import (
 	"errors"
 	"os"
 
-	"github.com/coppice-vm/coppice/qemu/freeze"
+	"github.com/coppice-vm/coppice/qemu/ptrace"
 )
 
 // A finisher completes a capture's memory file and returns how many bytes of
@@ -45,7 +45,7 @@ func (r *run) prepareFreezer(ram span) {
 	}
 	r.triedFreezer = true
 	var err error
-	if r.freezer, err = freeze.New(r.proc.pid, freeze.Area{Start: ram.start, End: ram.end}); err != nil {
+	if r.freezer, err = ptrace.NewFreezer(r.proc.pid, ptrace.Area{Start: ram.start, End: ram.end}); err != nil {
 		r.log.Warn("the memory of the guest will be written while it is paused", "because", err)
 	}
 }

@@ -37,25 +37,36 @@ func (h *Hypervisor) Start(ctx context.Context, m coppice.Machine) (coppice.Run,
 
 // start begins a run in dir, or leaves nothing of it.
 func (h *Hypervisor) start(ctx context.Context, m coppice.Machine, dir runDir) (*run, error) {
-	if pids, err := h.survivors(dir); err != nil {
+	r, err := h.startPrepared(ctx, m, dir)
+	if r != nil || err != nil {
+		return r, err
+	}
+	if err := h.vacant(dir); err != nil {
 		return nil, err
-	} else if len(pids) > 0 {
-		return nil, fmt.Errorf("process %d of the VM %w", pids[0], coppice.ErrExists)
 	}
 	if err := checkMemory(m); err != nil {
+		return nil, err
+	}
+	if err := dir.beginConsole(m); err != nil {
 		return nil, err
 	}
 	proc, err := h.launch(m, dir)
 	if err != nil {
 		return nil, errors.Join(err, dir.clear())
 	}
+	return h.enliven(ctx, m, dir, proc, func(ctx context.Context, r *run) error { return r.begin(ctx) })
+}
+
+// enliven makes a run of a process that begin lets go, or ends the process and
+// leaves nothing of it.
+func (h *Hypervisor) enliven(ctx context.Context, m coppice.Machine, dir runDir, proc *process, begin func(context.Context, *run) error) (*run, error) {
 	r, err := h.connect(ctx, m, dir, proc)
 	if err != nil {
 		err = explain(ctx, err, dir, proc)
 		proc.release()
 		return nil, errors.Join(err, dir.clear())
 	}
-	if err := r.begin(ctx); err != nil {
+	if err := begin(ctx, r); err != nil {
 		err = explain(ctx, err, dir, proc)
 		r.detach()
 		return nil, errors.Join(err, dir.clear())
@@ -63,14 +74,21 @@ func (h *Hypervisor) start(ctx context.Context, m coppice.Machine, dir runDir) (
 	return r, nil
 }
 
-// survivors returns the processes a directory has from before.
-func (h *Hypervisor) survivors(dir runDir) ([]int, error) {
+// vacant makes a run directory if there is none, and returns an error if it has
+// a process from before.
+func (h *Hypervisor) vacant(dir runDir) error {
+	if err := os.MkdirAll(string(dir), 0o700); err != nil {
+		return err
+	}
 	// The record is written before a process is started.
 	if _, err := os.Lstat(dir.record()); errors.Is(err, os.ErrNotExist) {
-		return nil, nil
+		return nil
 	}
 	found, err := findProcesses(h.runDir)
-	return found[dir.name()], err
+	if pids := found[dir.name()]; err == nil && len(pids) > 0 {
+		err = fmt.Errorf("process %d of the VM %w", pids[0], coppice.ErrExists)
+	}
+	return err
 }
 
 // checkMemory reports whether the memory file is one: QEMU would make a
@@ -86,16 +104,13 @@ func checkMemory(m coppice.Machine) error {
 	return nil
 }
 
-// launch starts the process, paused.
+// launch starts the process, paused, once the record says of which machine.
 func (h *Hypervisor) launch(m coppice.Machine, dir runDir) (*process, error) {
 	binary, err := exec.LookPath(h.binary)
 	if err != nil {
 		return nil, err
 	}
-	if err := os.MkdirAll(string(dir), 0o700); err != nil {
-		return nil, err
-	}
-	if err := errors.Join(dir.clear(), dir.writeRecord(m), dir.beginConsole(m, time.Now())); err != nil {
+	if err := errors.Join(dir.clear(), dir.writeRecord(m)); err != nil {
 		return nil, err
 	}
 	log, err := os.OpenFile(dir.qemuLog(), os.O_WRONLY|os.O_CREATE|os.O_TRUNC|os.O_APPEND, 0o600)

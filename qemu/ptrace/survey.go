@@ -1,4 +1,4 @@
-package freeze
+package ptrace
 
 import (
 	"bufio"
@@ -24,17 +24,17 @@ var (
 // bigMapping is the size from which a mapping is worth leaving out of copies.
 const bigMapping = 1 << 20
 
-// survey finds the code, and the big mappings that a copy does not need: every
-// page of them costs time when the process is copied.
-func (f *Freezer) survey(keep Area) (rest []Area, err error) {
-	maps, err := os.Open(fmt.Sprintf("/proc/%d/maps", f.pid))
+// survey finds the code in a process, and its big private mappings: every page
+// of one costs time when the process is copied.
+func survey(pid int) (found code, big []Area, err error) {
+	maps, err := os.Open(fmt.Sprintf("/proc/%d/maps", pid))
 	if err != nil {
-		return nil, err
+		return found, nil, err
 	}
 	defer maps.Close()
-	memory, err := os.Open(fmt.Sprintf("/proc/%d/mem", f.pid))
+	memory, err := os.Open(fmt.Sprintf("/proc/%d/mem", pid))
 	if err != nil {
-		return nil, err
+		return found, nil, err
 	}
 	defer memory.Close()
 	for lines := bufio.NewScanner(maps); lines.Scan(); {
@@ -45,18 +45,17 @@ func (f *Freezer) survey(keep Area) (rest []Area, err error) {
 		}
 		switch {
 		case perms == "r-xp":
-			if err := f.code.search(memory, area); err != nil {
-				return nil, err
+			if err := found.search(memory, area); err != nil {
+				return found, nil, err
 			}
-		case area.Start < keep.End && area.End > keep.Start:
 		case strings.HasPrefix(perms, "rw") && strings.HasSuffix(perms, "p") && area.End-area.Start >= bigMapping:
-			rest = append(rest, area)
+			big = append(big, area)
 		}
 	}
-	if f.code.enter == 0 || f.code.restorer == 0 {
-		return nil, errors.New("it has no code to make a system call with")
+	if found.enter == 0 || found.restorer == 0 {
+		return found, nil, errors.New("it has no code to make a system call with")
 	}
-	return rest, nil
+	return found, big, nil
 }
 
 // search looks for the code in an area, for what was not found yet.

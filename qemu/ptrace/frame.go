@@ -1,4 +1,4 @@
-package freeze
+package ptrace
 
 import (
 	"encoding/binary"

@@ -1,7 +1,8 @@
-package freeze_test
+package ptrace_test
 
 import (
 	"bufio"
+	"bytes"
 	"encoding/binary"
 	"errors"
 	"fmt"
@@ -20,14 +21,14 @@ import (
 	"go.uber.org/goleak"
 	"golang.org/x/sys/unix"
 
-	"github.com/coppice-vm/coppice/qemu/freeze"
+	"github.com/coppice-vm/coppice/qemu/ptrace"
 )
 
 const areaSize = 4 << 20
 
 // The test binary is also the process that is copied.
 func TestMain(m *testing.M) {
-	switch os.Getenv("FREEZE_TEST") {
+	switch os.Getenv("PTRACE_TEST") {
 	case "subject":
 		subject()
 		return
@@ -38,8 +39,9 @@ func TestMain(m *testing.M) {
 	goleak.VerifyTestMain(m)
 }
 
-// subject says where its memory is, and then for each line it reads counts in
-// all of its pages and says how far.
+// subject says where its memory is. For each empty line it reads it then counts in
+// all of its pages and says how far; for another one it opens the file of that
+// name and says what its descriptor is.
 func subject() {
 	memory, err := unix.Mmap(-1, 0, areaSize, unix.PROT_READ|unix.PROT_WRITE, unix.MAP_PRIVATE|unix.MAP_ANON)
 	if err != nil {
@@ -51,6 +53,14 @@ func subject() {
 	fmt.Printf("%d\n", uintptr(unsafe.Pointer(&memory[0])))
 	count := uint64(0)
 	for lines := bufio.NewScanner(os.Stdin); lines.Scan(); {
+		if name := lines.Text(); name != "" {
+			fd, err := unix.Open(name, unix.O_RDONLY, 0)
+			if err != nil {
+				panic(err)
+			}
+			fmt.Println(fd)
+			continue
+		}
 		count++
 		for at := 0; at < areaSize; at += 4096 {
 			binary.NativeEndian.PutUint64(memory[at:], count)
@@ -62,11 +72,11 @@ func subject() {
 // caller makes copies of a process, one after the other, until it is killed.
 func caller() {
 	var pid int
-	var area freeze.Area
-	if _, err := fmt.Sscan(os.Getenv("FREEZE_TEST_SUBJECT"), &pid, &area.Start, &area.End); err != nil {
+	var area ptrace.Area
+	if _, err := fmt.Sscan(os.Getenv("PTRACE_TEST_SUBJECT"), &pid, &area.Start, &area.End); err != nil {
 		panic(err)
 	}
-	f, err := freeze.New(pid, area)
+	f, err := ptrace.NewFreezer(pid, area)
 	if err != nil {
 		panic(err)
 	}
@@ -85,7 +95,7 @@ func caller() {
 type process struct {
 	t    *testing.T
 	pid  int
-	area freeze.Area
+	area ptrace.Area
 	in   io.Writer
 	out  *bufio.Reader
 }
@@ -96,7 +106,7 @@ func start(t *testing.T) *process {
 		t.Skip("needs root")
 	}
 	cmd := exec.Command("/proc/self/exe")
-	cmd.Env = append(os.Environ(), "FREEZE_TEST=subject")
+	cmd.Env = append(os.Environ(), "PTRACE_TEST=subject")
 	cmd.Stderr = os.Stderr
 	in, err := cmd.StdinPipe()
 	if err != nil {
@@ -118,7 +128,7 @@ func start(t *testing.T) *process {
 	p := &process{t: t, pid: cmd.Process.Pid, in: in, out: bufio.NewReader(out)}
 	var address uint64
 	p.scan(&address)
-	p.area = freeze.Area{Start: address, End: address + areaSize}
+	p.area = ptrace.Area{Start: address, End: address + areaSize}
 	return p
 }
 
@@ -155,11 +165,11 @@ func (p *process) check(pid int, want uint64) {
 
 func TestFreeze(t *testing.T) {
 	p := start(t)
-	f, err := freeze.New(p.pid, p.area)
+	f, err := ptrace.NewFreezer(p.pid, p.area)
 	if err != nil {
 		t.Fatal(err)
 	}
-	var copies []*freeze.Copy
+	var copies []*ptrace.Copy
 	for want := range uint64(5) {
 		c, err := f.Freeze()
 		if err != nil {
@@ -210,7 +220,7 @@ func TestFreezeBusy(t *testing.T) {
 		}
 	}()
 	for range 100 {
-		f, err := freeze.New(p.pid, p.area)
+		f, err := ptrace.NewFreezer(p.pid, p.area)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -234,8 +244,8 @@ func TestCallerIsKilled(t *testing.T) {
 	p := start(t)
 	for round := range uint64(60) {
 		cmd := exec.Command("/proc/self/exe")
-		cmd.Env = append(os.Environ(), "FREEZE_TEST=caller",
-			fmt.Sprintf("FREEZE_TEST_SUBJECT=%d %d %d", p.pid, p.area.Start, p.area.End))
+		cmd.Env = append(os.Environ(), "PTRACE_TEST=caller",
+			fmt.Sprintf("PTRACE_TEST_SUBJECT=%d %d %d", p.pid, p.area.Start, p.area.End))
 		cmd.Stderr = os.Stderr
 		out, err := cmd.StdoutPipe()
 		if err != nil {
@@ -310,7 +320,7 @@ func TestFreezeStopped(t *testing.T) {
 	if err := unix.Kill(p.pid, unix.SIGSTOP); err != nil {
 		t.Fatal(err)
 	}
-	f, err := freeze.New(p.pid, p.area)
+	f, err := ptrace.NewFreezer(p.pid, p.area)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -334,12 +344,48 @@ func TestFreezeStopped(t *testing.T) {
 	}
 }
 
+// A file takes the place of what a process had mapped, and is not written.
+func TestRemap(t *testing.T) {
+	p := start(t)
+	p.step()
+	name := filepath.Join(t.TempDir(), "file")
+	content := make([]byte, areaSize)
+	for at := 0; at < areaSize; at += 4096 {
+		binary.NativeEndian.PutUint64(content[at:], 77)
+	}
+	if err := os.WriteFile(name, content, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	r, err := ptrace.NewRemapper(p.pid)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := r.Map(p.area, 1<<20); !errors.Is(err, unix.EBADF) {
+		t.Errorf("no such descriptor: %v, want EBADF", err)
+	}
+	p.check(p.pid, 1)
+	fmt.Fprintln(p.in, name)
+	var fd uint64
+	p.scan(&fd)
+	if err := r.Map(p.area, int(fd)); err != nil {
+		t.Fatal(err)
+	}
+	p.check(p.pid, 77)
+	if got := p.step(); got != 2 {
+		t.Errorf("the process counted to %d, want 2", got)
+	}
+	p.check(p.pid, 2)
+	if after, err := os.ReadFile(name); err != nil || !bytes.Equal(after, content) {
+		t.Errorf("the file was written (%v)", err)
+	}
+}
+
 func TestFreezeFails(t *testing.T) {
-	if _, err := freeze.New(1<<22+1, freeze.Area{}); !errors.Is(err, os.ErrNotExist) {
+	if _, err := ptrace.NewFreezer(1<<22+1, ptrace.Area{}); !errors.Is(err, os.ErrNotExist) {
 		t.Errorf("no process: %v, want ErrNotExist", err)
 	}
 	p := start(t)
-	f, err := freeze.New(p.pid, p.area)
+	f, err := ptrace.NewFreezer(p.pid, p.area)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -1,31 +1,17 @@
-// Package freeze makes frozen copies of a running process: a second process
-// with the same memory, copied on write by the kernel, that never executes
-// anything. It is there to be read, and does not hold up the first.
-//
-// The process is made to clone itself. Its main thread is stopped by ptrace,
-// runs one system call that was not in its program, and goes on where it was,
-// also if the caller is killed in the middle of that.
-//
-// A copy can never run as a second instance of the original. It is born
-// stopped, with a stack that is nowhere, so it dies at its first step; and when
-// the thread that made it ends, it is killed.
-//
-// No other thread of the caller may wait for any child whatever, or for one of
-// these processes: it would get what the tracing thread waits for.
-package freeze
+package ptrace
 
 import (
 	"errors"
 	"fmt"
 	"runtime"
+	"slices"
 
 	"golang.org/x/sys/unix"
 )
 
-// An Area is a range of addresses.
-type Area struct{ Start, End uint64 }
-
-// A Freezer makes copies of one process. It may be used by one goroutine at a time.
+// A Freezer makes frozen copies of one process, which goes on where it was also
+// if the caller is killed in the middle of that. It may be used by one goroutine
+// at a time.
 type Freezer struct {
 	pid  int
 	code code
@@ -33,15 +19,16 @@ type Freezer struct {
 	scratch uint64
 }
 
-// New prepares a process for being copied: its copies have the area keep, even
-// if the process had said they should not, and little else. It may be called
-// again for the same process, also by another caller; each call takes a few
-// pages of the process's address space.
-func New(pid int, keep Area) (*Freezer, error) {
+// NewFreezer prepares a process for being copied: its copies have the area keep,
+// even if the process had said they should not, and little else. It may be
+// called again for the same process, also by another caller; each call takes a
+// few pages of the process's address space.
+func NewFreezer(pid int, keep Area) (*Freezer, error) {
 	f := &Freezer{pid: pid}
-	rest, err := f.survey(keep)
+	found, big, err := survey(pid)
 	if err == nil {
-		err = f.prepare(keep, rest)
+		f.code = found
+		err = f.prepare(keep, slices.DeleteFunc(big, keep.overlaps))
 	}
 	if err != nil {
 		return nil, fmt.Errorf("prepare process %d for copying: %w", pid, err)
@@ -73,7 +60,15 @@ func (f *Freezer) prepare(keep Area, rest []Area) error {
 	return errors.Join(err, t.detach())
 }
 
-// A Copy is a frozen copy of a process. Until it is released it keeps the
+// A Copy is a frozen copy of a process: a second process with the same memory,
+// copied on write by the kernel, that never executes anything. It is there to be
+// read, and does not hold up the first.
+//
+// It can never run as a second instance of the original. It is born stopped,
+// with a stack that is nowhere, so it dies at its first step; and when the
+// thread that made it ends, it is killed.
+//
+// Until it is released it keeps the
 // files of the process open, and their locks.
 type Copy struct {
 	// PID is its process id, good for /proc and process_vm_readv.
