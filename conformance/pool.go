@@ -79,12 +79,21 @@ func poolCreatesVM(t *testing.T, p PoolUnderTest) {
 	p.wantFile(t, files.Disk, want, 3*mib)
 	p.wantFile(t, files.Memory, nil, 2*mib)
 	wantVMs(t, p, id)
+	must(t, p.SyncVM(t.Context(), id))
 
 	// A disk smaller than the image is as large as the image.
 	small := coppice.NewVMID()
 	files = p.create(t, small, p.Image.Disk, coppice.Size{MemoryMiB: 1})
 	p.wantFile(t, files.Disk, want, 1*mib)
 	wantVMs(t, p, id, small)
+
+	empty := coppice.NewVMID()
+	files = p.create(t, empty, "", coppice.Size{DiskMiB: 2, MemoryMiB: 1})
+	p.wantFile(t, files.Disk, nil, 2*mib)
+	wantVMs(t, p, id, small, empty)
+	if err := p.SyncVM(t.Context(), coppice.NewVMID()); err == nil {
+		t.Error("the files of a VM that is not there were synced")
+	}
 }
 
 func poolReplacesVM(t *testing.T, p PoolUnderTest) {
@@ -146,6 +155,10 @@ func poolCommitsCapture(t *testing.T, p PoolUnderTest) {
 		t.Errorf("CommitCapture names %+v, Capture names %+v", committed, named)
 	}
 	wantCaptures(t, p, id)
+	must(t, p.SyncCapture(t.Context(), id))
+	if err := p.SyncCapture(t.Context(), coppice.NewCaptureID()); err == nil {
+		t.Error("a capture that is not there was synced")
+	}
 	for name, want := range map[string]string{
 		committed.Memory: "old memory", committed.State: "old state", committed.Disk: "old disk",
 	} {

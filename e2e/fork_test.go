@@ -321,7 +321,7 @@ func TestDaemonKilledWhileForking(t *testing.T) {
 		remove(t, c, child)
 	}
 	// Children that were finished before a kill are there; of others nothing is
-	// left, but for what is restored ahead for the next to come.
+	// left, but for what is made ahead for the next to come.
 	known := 0
 	for _, vm := range vmIDs(t, c) {
 		if !slices.Contains(others, vm) && vm != parent {
@@ -331,13 +331,13 @@ func TestDaemonKilledWhileForking(t *testing.T) {
 		known++
 	}
 	files, err := os.ReadDir(install.data.Pool() + "/vms")
-	if err != nil || len(files) > known+spares {
+	if err != nil || len(files) > known+ahead {
 		t.Errorf("%d VMs are known, but %d have files: %v", known, len(files), err)
 	}
 }
 
-// spares is how many VMs a daemon restores ahead, at the most.
-const spares = 2
+// ahead is how many VMs a daemon makes ahead, at the most.
+const ahead = 4
 
 // vmIDs lists the VMs there are.
 func vmIDs(t *testing.T, c *client.Client) (ids []string) {

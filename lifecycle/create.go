@@ -40,7 +40,9 @@ func (m *Manager) Create(ctx context.Context, spec coppice.NewVM) (coppice.VM, e
 			return vm, coppice.Errorf(coppice.CodeCreateBadRequest, "the snapshot %s holds a running machine with %d vCPUs, %d MiB of memory and a disk of %d MiB, which cannot change in it; create the VM without a size",
 				c.ID, c.Size.VCPUs, c.Size.MemoryMiB, c.Size.DiskMiB)
 		}
-		vm.Base = c.ID
+		if vm.Base = c.ID; c.Live {
+			vm.ID = m.newID(c.Size)
+		}
 		return m.insert(ctx, vm, step, m.sprout(c, coppice.Running))
 	}
 	image, err := m.Pool.Image(ctx, m.Image)
@@ -59,11 +61,12 @@ func (m *Manager) Create(ctx context.Context, spec coppice.NewVM) (coppice.VM, e
 	}
 	defer m.letFall(c.ID)
 	vm.Base = c.ID
-	if s, ok := m.takeSpare(c.ID); ok {
+	if s, ok := m.spares.take(func(s spare) bool { return s.base == c.ID }); ok {
 		s.session.Close()
 		vm.ID = s.id
 		return m.insert(ctx, vm, step, m.adopt(s))
 	}
+	vm.ID = m.newID(vm.Size)
 	return m.insert(ctx, vm, step, m.thaw)
 }
 
@@ -115,7 +118,7 @@ func (m *Manager) insert(ctx context.Context, vm coppice.VM, step Step, restore 
 	}
 	f := m.launchFlight(vm.ID, m.entry(vm.ID), coppice.Restore, func(ctx context.Context) (coppice.VM, error) {
 		if err := m.Store.InsertVM(ctx, vm); err != nil {
-			return coppice.VM{}, errors.Join(err, m.remove(m.base, vm.ID)) // it may be a spare
+			return coppice.VM{}, errors.Join(err, m.remove(m.base, vm.ID)) // it may be one made ahead
 		}
 		return m.carryOut(ctx, vm, step, func(ctx context.Context, vm *coppice.VM) error {
 			err := m.restore(ctx, vm, restore)

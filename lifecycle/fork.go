@@ -80,6 +80,9 @@ func (m *Manager) child(parent coppice.VM, c coppice.Capture, spec coppice.ForkS
 	if spec.IdleTimeout != nil {
 		vm.IdleTimeout = *spec.IdleTimeout
 	}
+	if c.Live {
+		vm.ID = m.newID(c.Size)
+	}
 	step, _ := Plan(coppice.Absent, coppice.Restore)
 	if !c.Live && spec.LeaveStopped {
 		step.Works = coppice.Stopped
@@ -99,7 +102,7 @@ func (m *Manager) sprout(c coppice.Capture, goal coppice.State) work {
 		}
 		vm.Base = ""
 		if goal == coppice.Stopped {
-			return nil
+			return m.Pool.SyncVM(ctx, vm.ID)
 		}
 		return m.boot(ctx, vm)
 	}

@@ -331,3 +331,55 @@ func TestSpares(t *testing.T) {
 		h.clean(a.ID, b.ID, c.ID, d.ID)
 	})
 }
+
+// A fork takes a process that was started ahead, and none is left behind.
+func TestHusks(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		h := newHost(t)
+		parent := h.create()
+		other := h.must(h.Create(t.Context(), coppice.NewVM{Account: alice, Size: coppice.Size{MemoryMiB: 2048}}))
+		h.leave(t.Context())
+		h.husks = 2
+		h.open()
+		synctest.Wait()
+		ahead, _ := h.hv.Runs(t.Context())
+		ahead = slices.DeleteFunc(ahead, func(id coppice.VMID) bool { return id == parent.ID || id == other.ID })
+		if len(ahead) != 2 {
+			t.Fatalf("%d processes were started ahead", len(ahead))
+		}
+		h.hv.Poke(parent.ID, []byte("of the parent"))
+		// Of another size they are of no use to.
+		forks, err := h.Fork(t.Context(), alice, other.ID, coppice.ForkSpec{Count: 1})
+		if err != nil || forks[0].Err != nil || slices.Contains(ahead, forks[0].VM.ID) {
+			t.Fatalf("forks %+v, %v; started ahead %v", forks, err, ahead)
+		}
+		want := []coppice.VMID{parent.ID, other.ID, forks[0].VM.ID}
+		forks, err = h.Fork(t.Context(), alice, parent.ID, coppice.ForkSpec{Count: 3})
+		if err != nil {
+			t.Fatal(err)
+		}
+		used := 0
+		for _, f := range forks {
+			if f.Err != nil || string(h.hv.Peek(f.VM.ID)) != "of the parent" {
+				t.Errorf("a child is %+v, %v", f.VM, f.Err)
+			}
+			if slices.Contains(ahead, f.VM.ID) {
+				used++
+			}
+			want = append(want, f.VM.ID)
+		}
+		if used != 2 {
+			t.Errorf("%d of what was started ahead were used", used)
+		}
+		time.Sleep(time.Minute)
+		if now, _ := h.hv.Runs(t.Context()); len(now) != len(want)+2 {
+			t.Errorf("a while later there are %d processes", len(now))
+		}
+		// What a daemon that died leaves of them the next one removes.
+		h.leave(t.Context())
+		h.husks = 0
+		h.open()
+		synctest.Wait()
+		h.clean(want...)
+	})
+}

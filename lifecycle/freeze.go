@@ -3,6 +3,7 @@ package lifecycle
 import (
 	"context"
 	"errors"
+	"io/fs"
 	"time"
 
 	"github.com/coppice-vm/coppice"
@@ -45,6 +46,14 @@ func (m *Manager) freeze(ctx context.Context, vm *coppice.VM, like coppice.Captu
 	if _, err := m.Pool.CommitCapture(ctx, c.ID); err != nil {
 		return c, err
 	}
+	if !like.Keep && leave == coppice.LeaveRunning {
+		m.writeBack(c.ID)
+		undo.Keep()
+		return c, nil
+	}
+	if err := m.Pool.SyncCapture(ctx, c.ID); err != nil {
+		return c, err
+	}
 	if like.Keep {
 		c, err = m.Captures.UpdateCapture(ctx, c.ID, func(c *coppice.Capture) error {
 			c.Keep = true
@@ -56,6 +65,18 @@ func (m *Manager) freeze(ctx context.Context, vm *coppice.VM, like coppice.Captu
 	}
 	undo.Keep()
 	return c, nil
+}
+
+// writeBack has a capture that is only forked from written to the disk. Nobody
+// waits for that: when the host loses power its children have lost their memory
+// too, and their disks are their own. But a capture of one of them would have to
+// wait for what is not written by then.
+func (m *Manager) writeBack(id coppice.CaptureID) {
+	m.work.Go(func() {
+		if err := m.Pool.SyncCapture(m.base, id); err != nil && !errors.Is(err, fs.ErrNotExist) {
+			m.Log.Warn("a capture could not be written to the disk", "capture", id, "error", err)
+		}
+	})
 }
 
 // fill writes the files of a capture of vm.

@@ -36,6 +36,9 @@ type Config struct {
 	// Spares is how many VMs of that size are restored ahead, so that a create
 	// finds one.
 	Spares int
+	// Husks is how many processes are started ahead for VMs of that size that
+	// continue a capture.
+	Husks int
 	// HostBoot identifies this boot of the host.
 	HostBoot string
 }
@@ -61,13 +64,13 @@ type Manager struct {
 	leave context.CancelFunc
 	work  sync.WaitGroup
 
-	templating sync.Mutex    // held while templates are being looked at and made
-	spareTaken chan struct{} // holds a token when a spare has been taken
+	templating sync.Mutex // held while templates are being looked at and made
+	spares     *stock[spare]
+	husks      *stock[coppice.VMID] // VMs that a process is prepared for
 
-	mu     sync.Mutex
-	vms    map[coppice.VMID]*entry
-	held   map[coppice.CaptureID]int // captures that somebody is at
-	spares []spare
+	mu   sync.Mutex
+	vms  map[coppice.VMID]*entry
+	held map[coppice.CaptureID]int // captures that somebody is at
 }
 
 // An entry is what the manager holds in memory about a VM. Its fields are
@@ -84,10 +87,11 @@ type entry struct {
 // waits until that VM is. The caller closes it.
 func Open(ctx context.Context, config Config) (*Manager, error) {
 	m := &Manager{
-		Config:     config,
-		spareTaken: make(chan struct{}, 1),
-		vms:        map[coppice.VMID]*entry{},
-		held:       map[coppice.CaptureID]int{},
+		Config: config,
+		spares: newStock[spare](config.Spares),
+		husks:  newStock[coppice.VMID](config.Husks),
+		vms:    map[coppice.VMID]*entry{},
+		held:   map[coppice.CaptureID]int{},
 	}
 	m.base, m.leave = context.WithCancel(context.WithoutCancel(ctx))
 	vms, err := m.Store.VMs(ctx, coppice.VMFilter{})
@@ -104,9 +108,16 @@ func Open(ctx context.Context, config Config) (*Manager, error) {
 			m.Log.Error("cannot remove everything an earlier daemon left", "error", err)
 		}
 	})
-	if m.Spares > 0 {
-		m.work.Go(m.keepSpares)
-	}
+	m.work.Go(func() {
+		m.spares.keep(m.base, m.makeSpare, func(err error) {
+			m.Log.Error("cannot restore a VM ahead; creating takes longer meanwhile", "error", err)
+		})
+	})
+	m.work.Go(func() {
+		m.husks.keep(m.base, m.makeHusk, func(err error) {
+			m.Log.Error("cannot start a process ahead; forking takes longer meanwhile", "error", err)
+		})
+	})
 	return m, nil
 }
 
@@ -126,7 +137,7 @@ func (m *Manager) Close(ctx context.Context) {
 	m.leave() // nothing begins after this
 	m.mu.Unlock()
 	m.work.Wait()
-	m.dropSpares(context.WithoutCancel(ctx))
+	m.dropStocks(context.WithoutCancel(ctx))
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	for _, e := range m.vms {

@@ -32,6 +32,7 @@ type host struct {
 	guest  *guest
 	boot   string
 	spares int
+	husks  int
 	vmm    string
 	*lifecycle.Manager
 }
@@ -51,7 +52,7 @@ func (h *host) open() {
 	m, err := lifecycle.Open(h.t.Context(), lifecycle.Config{
 		Store: h.store, Captures: h.store, Hypervisor: h.hv, Pool: h.pool, Guest: h.guest,
 		Log: slog.New(slog.NewTextHandler(h.t.Output(), nil)),
-		VMM: h.vmm, Image: "image", Size: coppice.Size{VCPUs: 1, MemoryMiB: 1024, DiskMiB: 1024}, HostBoot: h.boot, Spares: h.spares,
+		VMM: h.vmm, Image: "image", Size: coppice.Size{VCPUs: 1, MemoryMiB: 1024, DiskMiB: 1024}, HostBoot: h.boot, Spares: h.spares, Husks: h.husks,
 	})
 	if err != nil {
 		h.t.Fatal(err)

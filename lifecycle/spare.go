@@ -2,7 +2,6 @@ package lifecycle
 
 import (
 	"context"
-	"time"
 
 	"github.com/coppice-vm/coppice"
 	"github.com/coppice-vm/coppice/internal/undo"
@@ -12,10 +11,6 @@ const (
 	// warmUp is run in a spare until what it takes to run a command is warm.
 	warmUp      = "true"
 	warmUpTimes = 3
-	// spareQuiet is how long nothing must have been created before spares are
-	// made again: a guest that is in use goes before one that may be.
-	spareQuiet = time.Second
-	spareRetry = time.Minute // after one could not be made
 )
 
 // A spare is a VM of the default size that was restored ahead and waits to be
@@ -26,41 +21,6 @@ type spare struct {
 	base    coppice.CaptureID
 	run     coppice.Run
 	session coppice.Session
-}
-
-// keepSpares makes spares whenever there are fewer than there should be.
-func (m *Manager) keepSpares() {
-	wait := time.NewTimer(0)
-	defer wait.Stop()
-	for {
-		select {
-		case <-m.base.Done():
-			return
-		case <-m.spareTaken:
-			wait.Reset(spareQuiet)
-		case <-wait.C:
-			if m.spareCount() >= m.Spares {
-				continue
-			}
-			wait.Reset(0)
-			s, err := m.makeSpare(m.base)
-			switch {
-			case err == nil:
-				m.mu.Lock()
-				m.spares = append(m.spares, s)
-				m.mu.Unlock()
-			case m.base.Err() == nil:
-				m.Log.Error("cannot restore a VM ahead; creating takes longer meanwhile", "error", err)
-				wait.Reset(spareRetry)
-			}
-		}
-	}
-}
-
-func (m *Manager) spareCount() int {
-	m.mu.Lock()
-	defer m.mu.Unlock()
-	return len(m.spares)
 }
 
 // makeSpare restores a VM from the default size's template and warms it up.
@@ -85,6 +45,10 @@ func (m *Manager) makeSpare(ctx context.Context) (_ spare, err error) {
 	if err != nil {
 		return spare{}, err
 	}
+	if err := m.Pool.SyncVM(ctx, vm.ID); err != nil {
+		session.Close()
+		return spare{}, err
+	}
 	for range warmUpTimes {
 		if _, err := session.Exec(ctx, coppice.ExecSpec{Command: warmUp}, coppice.Stdio{}); err != nil {
 			session.Close()
@@ -93,23 +57,6 @@ func (m *Manager) makeSpare(ctx context.Context) (_ spare, err error) {
 	}
 	undo.Keep()
 	return spare{vm.ID, c.ID, run, session}, nil
-}
-
-// takeSpare returns a spare that was restored from a template; false if there is
-// none.
-func (m *Manager) takeSpare(template coppice.CaptureID) (spare, bool) {
-	m.mu.Lock()
-	defer m.mu.Unlock()
-	if len(m.spares) == 0 || m.spares[0].base != template {
-		return spare{}, false
-	}
-	s := m.spares[0]
-	m.spares = m.spares[1:]
-	select {
-	case m.spareTaken <- struct{}{}:
-	default: // it has been said
-	}
-	return s, true
 }
 
 // adopt returns the work of making a spare, whose session is closed, somebody's
@@ -126,16 +73,16 @@ func (m *Manager) adopt(s spare) work {
 	}
 }
 
-// dropSpares removes the spares that nobody took.
-func (m *Manager) dropSpares(ctx context.Context) {
-	m.mu.Lock()
-	spares := m.spares
-	m.spares = nil
-	m.mu.Unlock()
-	for _, s := range spares {
+// dropStocks removes what was made ahead and nobody took.
+func (m *Manager) dropStocks(ctx context.Context) {
+	ids := m.husks.empty()
+	for _, s := range m.spares.empty() {
 		s.session.Close()
-		if err := m.remove(ctx, s.id); err != nil {
-			m.Log.Error("cannot remove a VM restored ahead; the next daemon does", "vm", s.id, "error", err)
+		ids = append(ids, s.id)
+	}
+	for _, id := range ids {
+		if err := m.remove(ctx, id); err != nil {
+			m.Log.Error("cannot remove a VM made ahead; the next daemon does", "vm", id, "error", err)
 		}
 	}
 }

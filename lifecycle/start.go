@@ -85,13 +85,16 @@ func (m *Manager) boot(ctx context.Context, vm *coppice.VM) error {
 	})
 }
 
-// run begins a run and returns when the guest has taken its identity.
+// run begins a run and returns when the guest has taken its identity, and the
+// VM's files are durable.
 func (m *Manager) run(ctx context.Context, vm *coppice.VM, machine coppice.Machine) (err error) {
 	var undo undo.Stack
 	defer func() { err = m.takeBack(ctx, &undo, vm, err) }()
 	ctx, cancel := context.WithTimeout(ctx, bootDeadline)
 	defer cancel()
 
+	synced := m.meanwhile(func() error { return m.Pool.SyncVM(ctx, vm.ID) })
+	undo.Push(func(context.Context) error { synced(); return nil })
 	run, err := m.Hypervisor.Start(ctx, machine)
 	if err != nil {
 		return startError(err)
@@ -101,9 +104,28 @@ func (m *Manager) run(ctx context.Context, vm *coppice.VM, machine coppice.Machi
 	if err != nil {
 		return startError(err)
 	}
+	if err := synced(); err != nil {
+		session.Close()
+		return err
+	}
 	m.board(vm, run, session)
 	undo.Keep()
 	return nil
+}
+
+// meanwhile begins to do something, and returns what waits for its outcome. It
+// is called by one who does work in flight.
+func (m *Manager) meanwhile(do func() error) (outcome func() error) {
+	var err error
+	done := make(chan struct{})
+	m.work.Go(func() {
+		defer close(done)
+		err = do()
+	})
+	return func() error {
+		<-done
+		return err
+	}
 }
 
 // greet connects to the guest of a run. It gives up when the run ends or the

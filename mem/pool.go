@@ -70,15 +70,33 @@ func (p *Pool) Clone(ctx context.Context, dst, src string) error {
 func (p *Pool) CreateVM(ctx context.Context, id coppice.VMID, disk string, size coppice.Size) (coppice.VMFiles, error) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	source, err := p.get(disk)
-	if err != nil {
-		return coppice.VMFiles{}, fmt.Errorf("create VM %q: %w", id, err)
+	var source file
+	if disk != "" {
+		var err error
+		if source, err = p.get(disk); err != nil {
+			return coppice.VMFiles{}, fmt.Errorf("create VM %q: %w", id, err)
+		}
 	}
 	p.dirs["vms/"+string(id)] = directory{
 		"disk.raw": {source.start, max(source.size, mib(size.DiskMiB))},
 		"memory":   {size: mib(size.MemoryMiB)},
 	}
 	return p.VM(id), nil
+}
+
+// SyncVM implements [coppice.Pool].
+func (p *Pool) SyncVM(ctx context.Context, id coppice.VMID) error {
+	return p.there("vms/" + string(id))
+}
+
+// there reports whether a directory is.
+func (p *Pool) there(dir string) error {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if p.dirs[dir] == nil {
+		return &fs.PathError{Op: "open", Path: dir, Err: fs.ErrNotExist}
+	}
+	return nil
 }
 
 // VM implements [coppice.Pool].
@@ -137,6 +155,11 @@ func (p *Pool) CommitCapture(ctx context.Context, id coppice.CaptureID) (coppice
 	p.dirs["captures/"+string(id)] = dir
 	delete(p.dirs, "tmp/"+string(id))
 	return p.Capture(id), nil
+}
+
+// SyncCapture implements [coppice.Pool].
+func (p *Pool) SyncCapture(ctx context.Context, id coppice.CaptureID) error {
+	return p.there("captures/" + string(id))
 }
 
 // Capture implements [coppice.Pool].

@@ -49,7 +49,12 @@ func (p *Pool) commitCapture(id coppice.CaptureID) error {
 	if _, err := os.Stat(captureFiles(p.begunDir(id)).Disk); err != nil {
 		return err
 	}
-	return publish(p.begunDir(id), p.captureDir(id))
+	return os.Rename(p.begunDir(id), p.captureDir(id))
+}
+
+// SyncCapture implements [coppice.CapturePool].
+func (p *Pool) SyncCapture(ctx context.Context, id coppice.CaptureID) error {
+	return failure(fmt.Sprintf("sync capture %q", id), syncAll(p.captureDir(id)))
 }
 
 // Capture implements [coppice.CapturePool].

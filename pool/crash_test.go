@@ -41,6 +41,7 @@ func churn(dir string) {
 		fail(err)
 		_, err = p.CreateVM(ctx, vm, image.Disk, size)
 		fail(err)
+		fail(p.SyncVM(ctx, vm))
 		dst, err := p.BeginCapture(ctx, capture)
 		fail(err)
 		fail(p.Clone(ctx, dst.Disk, p.VM(vm).Disk))
@@ -132,6 +133,9 @@ func TestPowerCut(t *testing.T) {
 	if _, err := p.CreateVM(ctx, vm, image.Disk, size); err != nil {
 		t.Fatal(err)
 	}
+	if err := p.SyncVM(ctx, vm); err != nil {
+		t.Fatal(err)
+	}
 	dst, err := p.BeginCapture(ctx, capture)
 	if err != nil {
 		t.Fatal(err)
@@ -142,6 +146,9 @@ func TestPowerCut(t *testing.T) {
 		}
 	}
 	if _, err := p.CommitCapture(ctx, capture); err != nil {
+		t.Fatal(err)
+	}
+	if err := p.SyncCapture(ctx, capture); err != nil {
 		t.Fatal(err)
 	}
 	if _, err := p.BeginCapture(ctx, begun); err != nil {

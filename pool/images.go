@@ -35,8 +35,14 @@ func (p *Pool) InstallImage(ctx context.Context, id coppice.ImageID, fill func(d
 		if err != nil {
 			return err
 		}
-		return writeImage(dir, image)
+		if err := writeImage(dir, image); err != nil {
+			return err
+		}
+		return syncAll(dir) // before it has its name: who finds it trusts it
 	})
+	if err == nil {
+		err = syncFile(p.path(imagesDir))
+	}
 	// Another call may have been faster; then its image is as good.
 	image, readErr := p.Image(ctx, id)
 	if err != nil && readErr != nil {

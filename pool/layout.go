@@ -8,8 +8,8 @@
 //	captures/ID/   disk.raw and, of a VM that ran, memory and state
 //	tmp/           what is being made or removed
 //
-// A directory is made under tmp/, synced with its files, and renamed to where
-// it belongs, so that it is there whole or not at all. It is removed by way of
+// A directory is made under tmp/ and renamed to where it belongs, so that it is
+// there whole or not at all. It is removed by way of
 // tmp/ too, which is emptied when the pool is opened.
 //
 // [EnsureFilesystem] provides the file system where the host has none that can

@@ -129,27 +129,21 @@ func (p *Pool) create(dir string, fill func(dir string) error) (err error) {
 	if err := fill(tmp); err != nil {
 		return err
 	}
-	return publish(tmp, dir)
+	return os.Rename(tmp, dir)
 }
 
-// publish makes the directory tmp and the files in it durable under the name dir.
-func publish(tmp, dir string) error {
-	entries, err := os.ReadDir(tmp)
+// syncAll makes a directory durable, with the files in it and its name.
+func syncAll(dir string) error {
+	entries, err := os.ReadDir(dir)
 	if err != nil {
 		return err
 	}
 	for _, entry := range entries {
-		if err := syncFile(filepath.Join(tmp, entry.Name())); err != nil {
+		if err := syncFile(filepath.Join(dir, entry.Name())); err != nil {
 			return err
 		}
 	}
-	if err := syncFile(tmp); err != nil {
-		return err
-	}
-	if err := os.Rename(tmp, dir); err != nil {
-		return err
-	}
-	return syncFile(filepath.Dir(dir))
+	return errors.Join(syncFile(dir), syncFile(filepath.Dir(dir)))
 }
 
 // remove removes a directory and what is in it. nil if it is not there.

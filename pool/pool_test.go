@@ -270,3 +270,32 @@ func TestOpenRefuses(t *testing.T) {
 		t.Errorf("a file system without reflinks: %v", err)
 	}
 }
+
+// A process may have the disk open: its content is replaced, the file is not.
+func TestRefill(t *testing.T) {
+	p := open(t, reflinktest.Dir(t))
+	id := coppice.NewVMID()
+	files, err := p.CreateVM(t.Context(), id, "", coppice.Size{DiskMiB: 4, MemoryMiB: 1})
+	if err != nil {
+		t.Fatal(err)
+	}
+	disk, err := os.OpenFile(files.Disk, os.O_RDWR, 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer disk.Close()
+	if _, err := disk.WriteAt([]byte("old"), 3<<20); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := p.CreateVM(t.Context(), id, install(t, p, "image").Disk, coppice.Size{DiskMiB: 4, MemoryMiB: 1}); err != nil {
+		t.Fatal(err)
+	}
+	start := make([]byte, len("the disk.raw"))
+	end := make([]byte, 3)
+	if _, err := disk.ReadAt(start, 0); err != nil || string(start) != "the disk.raw" {
+		t.Errorf("the open disk begins with %q, %v", start, err)
+	}
+	if _, err := disk.ReadAt(end, 3<<20); err != nil || string(end) != "\x00\x00\x00" {
+		t.Errorf("further on it still has %q, %v", end, err)
+	}
+}

@@ -6,6 +6,8 @@ import (
 	"fmt"
 	"os"
 
+	"golang.org/x/sys/unix"
+
 	"github.com/coppice-vm/coppice"
 	"github.com/coppice-vm/coppice/internal/reflink"
 )
@@ -22,23 +24,75 @@ func (p *Pool) createVM(id coppice.VMID, disk string, size coppice.Size) error {
 	if !id.Valid() {
 		return errInvalidID
 	}
-	if err := p.remove(p.vmDir(id)); err != nil {
-		return err
+	if _, err := os.Stat(p.vmDir(id)); err == nil {
+		return p.refill(p.VM(id), disk, size)
 	}
 	return p.create(p.vmDir(id), func(dir string) error {
 		files := vmFiles(dir)
-		if err := reflink.Clone(files.Disk, disk); err != nil {
-			return err
+		for _, name := range []string{files.Disk, files.Memory} {
+			if err := os.WriteFile(name, nil, 0o600); err != nil {
+				return err
+			}
 		}
-		// The clone has the mode of an image's disk, which may be read-only.
-		if err := os.Chmod(files.Disk, 0o600); err != nil {
-			return err
-		}
-		if err := os.WriteFile(files.Memory, nil, 0o600); err != nil {
-			return err
-		}
-		return resize(files, size)
+		return fill(files, disk, size)
 	})
+}
+
+// refill gives files that are there already the content of a new VM's.
+func (p *Pool) refill(files coppice.VMFiles, disk string, size coppice.Size) error {
+	if err := p.room(); err != nil {
+		return err
+	}
+	return fill(files, disk, size)
+}
+
+// fill gives a VM's files their content, and nothing is left of what they had.
+// They have their sizes at any moment, if they had them before.
+func fill(files coppice.VMFiles, disk string, size coppice.Size) error {
+	dst, err := os.OpenFile(files.Disk, os.O_WRONLY, 0)
+	if err != nil {
+		return err
+	}
+	defer dst.Close()
+	var cloned int64
+	if disk != "" {
+		if cloned, err = cloneInto(dst, disk); err != nil {
+			return err
+		}
+	}
+	info, err := dst.Stat()
+	if err != nil {
+		return err
+	}
+	if rest := info.Size() - cloned; rest > 0 {
+		if err := unix.Fallocate(int(dst.Fd()), unix.FALLOC_FL_PUNCH_HOLE|unix.FALLOC_FL_KEEP_SIZE, cloned, rest); err != nil {
+			return err
+		}
+	}
+	if err := dst.Truncate(max(cloned, size.DiskMiB<<20)); err != nil {
+		return err
+	}
+	return os.Truncate(files.Memory, size.MemoryMiB<<20)
+}
+
+// cloneInto makes the beginning of dst share the blocks of a file, and returns
+// how many bytes that is.
+func cloneInto(dst *os.File, name string) (int64, error) {
+	src, err := os.Open(name)
+	if err != nil {
+		return 0, err
+	}
+	defer src.Close()
+	info, err := src.Stat()
+	if err != nil {
+		return 0, err
+	}
+	return info.Size(), reflink.CloneFile(dst, src)
+}
+
+// SyncVM implements [coppice.VMPool].
+func (p *Pool) SyncVM(ctx context.Context, id coppice.VMID) error {
+	return failure(fmt.Sprintf("sync VM %q", id), syncAll(p.vmDir(id)))
 }
 
 // VM implements [coppice.VMPool].
@@ -46,13 +100,9 @@ func (p *Pool) VM(id coppice.VMID) coppice.VMFiles { return vmFiles(p.vmDir(id))
 
 // ResizeVM implements [coppice.VMPool].
 func (p *Pool) ResizeVM(ctx context.Context, id coppice.VMID, size coppice.Size) error {
-	files := p.VM(id)
-	err := resize(files, size)
-	switch {
-	case errors.Is(err, os.ErrNotExist):
+	err := resize(p.VM(id), size)
+	if errors.Is(err, os.ErrNotExist) {
 		err = fmt.Errorf("%w (%w)", coppice.ErrNoVM, err)
-	case err == nil:
-		err = errors.Join(syncFile(files.Disk), syncFile(files.Memory))
 	}
 	return failure(fmt.Sprintf("resize VM %q", id), err)
 }

@@ -24,6 +24,7 @@ type config struct {
 	listen    string
 	accel     string
 	spares    string
+	husks     string
 	logLevel  string
 	logFormat string
 }
@@ -49,6 +50,8 @@ func (c *config) settings() []setting {
 			"auto, kvm or tcg: whether KVM runs the VMs; auto tries it once per kernel", &c.accel, oneOf("auto", "kvm", "tcg")},
 		{"spares", "COPPICE_SPARES", "2",
 			"VMs to restore ahead, so that a create finds one; each costs about 90 MiB of memory", &c.spares, count},
+		{"husks", "COPPICE_HUSKS", "2",
+			"processes to start ahead, so that a fork finds one; each costs about 20 MiB of memory", &c.husks, count},
 		{"log-level", "COPPICE_LOG_LEVEL", "info",
 			"debug, info, warn or error", &c.logLevel, oneOf("debug", "info", "warn", "error")},
 		{"log-format", "COPPICE_LOG_FORMAT", "text",

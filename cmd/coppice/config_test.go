@@ -40,6 +40,7 @@ func TestConfigPrecedence(t *testing.T) {
 		listen:    "127.0.0.1:2",
 		accel:     "tcg",
 		spares:    "2",
+		husks:     "2",
 		logLevel:  "info",
 		logFormat: "json",
 	}

@@ -57,7 +57,7 @@ func (m *Main) doctor(ctx context.Context) error {
 		m.findAccelerator(),
 		m.findDaemon(),
 		m.findAPI(ctx),
-		m.findSpares(ctx),
+		m.findAhead(ctx),
 	}
 	broken := 0
 	for _, f := range findings {
@@ -186,10 +186,10 @@ func (m *Main) findAccelerator() finding {
 	return f
 }
 
-// findSpares says what the VMs cost that are restored ahead: those that have a
+// findAhead says what the VMs cost that are made ahead: those that have a
 // process and are nobody's.
-func (m *Main) findSpares(ctx context.Context) finding {
-	f := finding{Name: "spares"}
+func (m *Main) findAhead(ctx context.Context) finding {
+	f := finding{Name: "made ahead"}
 	c, err := m.client()
 	if err != nil {
 		return finding{Name: f.Name, Broken: true, Text: err.Error(), Fix: fixUp}
@@ -198,16 +198,16 @@ func (m *Main) findSpares(ctx context.Context) finding {
 	if err != nil {
 		return finding{Name: f.Name, Broken: true, Text: err.Error(), Fix: fixUp}
 	}
-	spares := vmProcesses(m.config.dir())
+	ahead := vmProcesses(m.config.dir())
 	for _, vm := range list.VMs {
-		delete(spares, vm.ID)
+		delete(ahead, vm.ID)
 	}
 	var memory int64
-	for _, pid := range spares {
+	for _, pid := range ahead {
 		pss, _ := procField(fmt.Sprintf("/proc/%d/smaps_rollup", pid), "Pss")
 		memory += kib(pss) >> 10
 	}
-	f.Text = fmt.Sprintf("%d VMs are restored ahead for the next creates; they take %s of memory (--spares says how many)", len(spares), mib(memory))
+	f.Text = fmt.Sprintf("%d processes wait for the next creates and forks; they take %s of memory (--spares and --husks say how many)", len(ahead), mib(memory))
 	return f
 }
 
