@@ -272,11 +272,17 @@ func (m *machine) private(t *testing.T) string {
 	return dir
 }
 
+// A guest that is shut down when it has hardly become a VM stays that VM.
 func TestShutdown(t *testing.T) {
 	m := boot(t)
+	m.settle = time.Hour
+	m.start(t, "")
 	must(t, connect(t, m, alice).Shutdown(t.Context()))
 	if !m.system.powerOff {
 		t.Error("init was not asked")
+	}
+	if owner := m.file("etc/coppice/host-keys-of"); owner != string(alice.VM) {
+		t.Errorf("the host keys on its disk are for %q", owner)
 	}
 }
 

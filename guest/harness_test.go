@@ -24,6 +24,7 @@ import (
 type machine struct {
 	root   string // of its configuration
 	system *system
+	settle time.Duration // what the agent waits before it makes an identity last
 
 	mu    sync.Mutex
 	qemu  net.Conn // the other end of the guest's port
@@ -69,6 +70,7 @@ func (m *machine) start(t *testing.T, cgroup string) {
 		System: m.system,
 		Cgroup: cgroup,
 		Usable: func(context.Context) error { return nil },
+		Settle: m.settle,
 		Ready:  func() {},
 		Log:    t.Logf,
 	})

@@ -184,6 +184,9 @@ func (x *exchange) serve(ctx context.Context) error {
 func (x *exchange) answer(v any) error { return wire.WriteJSON(x.stream, wire.Head, v) }
 
 func (x *exchange) shutdown() error {
+	x.agent.self.mu.Lock()
+	x.agent.keepHostKeys() // there may not have been time for it yet
+	x.agent.self.mu.Unlock()
 	if err := x.agent.System.PowerOff(); err != nil {
 		return err
 	}

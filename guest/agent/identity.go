@@ -143,7 +143,7 @@ func (a *Agent) become(ctx context.Context, id *wire.Identity) (complaints []str
 // others when it boots.
 const ownerFile = "etc/coppice/host-keys-of"
 
-// settle makes the host keys last, and says so. It waits until the host has
+// settle makes the host keys of a new VM last, in a while: when the host has
 // other things of this guest behind it.
 func (a *Agent) settle(ctx context.Context, vm coppice.VMID) {
 	select {
@@ -153,15 +153,20 @@ func (a *Agent) settle(ctx context.Context, vm coppice.VMID) {
 	}
 	a.self.mu.Lock()
 	defer a.self.mu.Unlock()
-	if a.self.vm != vm {
-		return // it was forked meanwhile, and is another
+	if a.self.vm == vm { // it may have been forked meanwhile, and be another
+		a.keepHostKeys()
 	}
+}
+
+// keepHostKeys makes the host keys last, and then says whose they are. The
+// caller holds a.self.mu.
+func (a *Agent) keepHostKeys() {
 	names, err := filepath.Glob(a.path("etc/ssh/ssh_host_*_key*"))
 	for _, name := range names {
 		err = errors.Join(err, syncFile(name))
 	}
 	if err == nil {
-		err = putFile(a.path(ownerFile), string(vm), 0o600)
+		err = putFile(a.path(ownerFile), string(a.self.vm), 0o600)
 	}
 	if err != nil {
 		a.Log("identity: the SSH host keys may not last: %v", err)
