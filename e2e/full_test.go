@@ -11,6 +11,7 @@ import (
 
 	"github.com/coppice-vm/coppice"
 	"github.com/coppice-vm/coppice/api"
+	"github.com/coppice-vm/coppice/internal/reflink/reflinktest"
 )
 
 // Where the pool has no room for a capture, a fork, a snapshot and a suspend say
@@ -80,28 +81,5 @@ func fillPool(t *testing.T) (free func()) {
 	if outer.Dev == inner.Dev {
 		t.Skip("the pool has all of a disk, which is not to be filled")
 	}
-	f, err := os.Create(filepath.Join(pool, "filler"))
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer f.Close()
-	free = func() {
-		if err := os.Remove(f.Name()); err != nil && !errors.Is(err, os.ErrNotExist) {
-			t.Error(err)
-		}
-	}
-	t.Cleanup(free)
-	end := int64(0)
-	for piece := int64(1 << 40); piece >= 1<<20; {
-		err := unix.Fallocate(int(f.Fd()), 0, end, piece)
-		switch {
-		case err == nil:
-			end += piece
-		case errors.Is(err, unix.ENOSPC):
-			piece /= 2
-		default:
-			t.Fatal(err)
-		}
-	}
-	return free
+	return reflinktest.Fill(t, pool)
 }

@@ -11,6 +11,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/coppice-vm/coppice"
+	"github.com/coppice-vm/coppice/internal/reflink/reflinktest"
 	"github.com/coppice-vm/coppice/pool"
 )
 
@@ -41,7 +42,7 @@ func TestFullPool(t *testing.T) {
 	if err := os.Mkdir(full, 0o700); err != nil {
 		t.Fatal(err)
 	}
-	fill(t, full)
+	reflinktest.Fill(t, full)
 	stuff(t, image.Initrd, filepath.Join(dir, "tmp"))
 
 	_, createErr := p.CreateVM(ctx, coppice.NewVMID(), image.Disk, size)
@@ -63,7 +64,7 @@ func TestFullPool(t *testing.T) {
 		if err := p.RemoveCapture(ctx, captures[i]); err != nil {
 			t.Errorf("RemoveCapture in a full pool: %v", err)
 		}
-		fill(t, full)
+		reflinktest.Fill(t, full)
 	}
 	for _, sub := range []string{"vms", "captures"} {
 		if left := names(t, dir, sub); len(left) > 0 {
@@ -82,31 +83,6 @@ func stuff(t *testing.T, file, dir string) {
 			return
 		}
 		if err != nil {
-			t.Fatal(err)
-		}
-	}
-}
-
-// fill takes the last free block of the file system that dir is on.
-func fill(t *testing.T, dir string) {
-	t.Helper()
-	f, err := os.CreateTemp(dir, "")
-	if err != nil && !errors.Is(err, unix.ENOSPC) {
-		t.Fatal(err)
-	}
-	if err != nil {
-		return
-	}
-	defer f.Close()
-	end := int64(0)
-	for piece := int64(gib); piece >= 4096; {
-		err := unix.Fallocate(int(f.Fd()), 0, end, piece)
-		switch {
-		case err == nil:
-			end += piece
-		case errors.Is(err, unix.ENOSPC):
-			piece /= 2
-		default:
 			t.Fatal(err)
 		}
 	}
@@ -181,7 +157,7 @@ func TestUsageOfAnImageInLittleSpace(t *testing.T) {
 		t.Errorf("usage %+v, %v; want what the file system around it has", usage, err)
 	}
 
-	fill(t, outer)
+	reflinktest.Fill(t, outer)
 	_, err = p.BeginCapture(t.Context(), coppice.NewCaptureID())
 	if !errors.Is(err, coppice.ErrNoSpace) {
 		t.Errorf("a new capture with nothing free around the image: %v, want ErrNoSpace", err)

@@ -1,14 +1,10 @@
 package sqlite_test
 
 import (
-	"errors"
 	"fmt"
-	"os"
 	"path/filepath"
 	"strings"
 	"testing"
-
-	"golang.org/x/sys/unix"
 
 	"github.com/coppice-vm/coppice"
 	"github.com/coppice-vm/coppice/internal/reflink/reflinktest"
@@ -39,36 +35,11 @@ func TestFullDisk(t *testing.T) {
 			if err != nil {
 				t.Fatalf("round %d: %v", round, err)
 			}
-			fill(t, dir)
+			reflinktest.Fill(t, dir)
 		}
 		if err := db.Close(); err != nil {
 			t.Fatal(err)
 		}
-		fill(t, dir)
-	}
-}
-
-// fill takes the last free block of the file system that dir is on.
-func fill(t *testing.T, dir string) {
-	t.Helper()
-	f, err := os.OpenFile(filepath.Join(dir, "full"), os.O_RDWR|os.O_CREATE, 0o600)
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer f.Close()
-	end, err := f.Seek(0, 2)
-	if err != nil {
-		t.Fatal(err)
-	}
-	for piece := int64(1 << 34); piece >= 4096; {
-		err := unix.Fallocate(int(f.Fd()), 0, end, piece)
-		switch {
-		case err == nil:
-			end += piece
-		case errors.Is(err, unix.ENOSPC):
-			piece /= 2
-		default:
-			t.Fatal(err)
-		}
+		reflinktest.Fill(t, dir)
 	}
 }

@@ -1,7 +1,9 @@
-// Package reflinktest gives tests a directory whose file system shares blocks.
+// Package reflinktest gives tests a directory whose file system shares blocks,
+// and fills file systems.
 package reflinktest
 
 import (
+	"errors"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -52,6 +54,45 @@ func Dir(t testing.TB) string {
 		}
 	})
 	return mnt
+}
+
+// Fill takes what is free of the file system that dir is on, to the last block,
+// by a file in dir that may be there already. free gives it back; the end of the
+// test does so too.
+func Fill(t testing.TB, dir string) (free func()) {
+	t.Helper()
+	name := filepath.Join(dir, "filler")
+	free = func() {
+		if err := os.Remove(name); err != nil && !errors.Is(err, os.ErrNotExist) {
+			t.Error(err)
+		}
+	}
+	t.Cleanup(free)
+	f, err := os.OpenFile(name, os.O_RDWR|os.O_CREATE, 0o600)
+	if errors.Is(err, unix.ENOSPC) {
+		return free // there is no block for its name
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer f.Close()
+	info, err := f.Stat()
+	if err != nil {
+		t.Fatal(err)
+	}
+	end := info.Size()
+	for piece := int64(1 << 40); piece >= 4096; {
+		err := unix.Fallocate(int(f.Fd()), 0, end, piece)
+		switch {
+		case err == nil:
+			end += piece
+		case errors.Is(err, unix.ENOSPC):
+			piece /= 2
+		default:
+			t.Fatal(err)
+		}
+	}
+	return free
 }
 
 func run(t testing.TB, name string, args ...string) {
