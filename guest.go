@@ -14,11 +14,11 @@ type Guest interface {
 	// Connect opens a session with the agent at the other end of dial, which is
 	// called for a new stream whenever the last one broke. It returns when the
 	// agent has taken id, before which the agent lets nothing else in.
-	Connect(ctx context.Context, dial func(context.Context) (net.Conn, error), id Identity) (Session, error)
+	Connect(ctx context.Context, dial func(context.Context) (net.Conn, error), id GuestIdentity) (Session, error)
 }
 
-// An Identity tells a guest who it is and what time it is.
-type Identity struct {
+// A GuestIdentity tells a guest who it is and what time it is.
+type GuestIdentity struct {
 	VM       VMID
 	Instance InstanceID
 	Hostname string

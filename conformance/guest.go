@@ -71,7 +71,7 @@ func TestGuest(t *testing.T, boot func(t *testing.T) (coppice.Guest, Machine)) {
 	t.Run("connect tries again", func(t *testing.T) { testConnect(t, boot) })
 }
 
-var identity = coppice.Identity{VM: "abcdefghij0123456789", Instance: "9876543210jihgfedcba", Hostname: "stool", Fresh: true}
+var identity = coppice.GuestIdentity{VM: "abcdefghij0123456789", Instance: "9876543210jihgfedcba", Hostname: "stool", Fresh: true}
 
 // dial dials the machine and remembers the connection.
 func (e *exam) dial(ctx context.Context) (net.Conn, error) {

@@ -35,7 +35,7 @@ func New(log *slog.Logger) *Guest { return &Guest{log} }
 // Connect implements [coppice.Guest]. An error of dial that is a
 // [coppice.ErrNoRun] ends it; after any other one it tries again. When it
 // returns, the guest's clock is right.
-func (g *Guest) Connect(ctx context.Context, dial func(context.Context) (net.Conn, error), id coppice.Identity) (coppice.Session, error) {
+func (g *Guest) Connect(ctx context.Context, dial func(context.Context) (net.Conn, error), id coppice.GuestIdentity) (coppice.Session, error) {
 	s := &session{
 		log:    g.log.With("vm", id.VM),
 		dial:   dial,
@@ -57,7 +57,7 @@ func (g *Guest) Connect(ctx context.Context, dial func(context.Context) (net.Con
 type session struct {
 	log  *slog.Logger
 	dial func(context.Context) (net.Conn, error)
-	id   coppice.Identity
+	id   coppice.GuestIdentity
 
 	calls chan struct{} // has an element for each call in flight
 	turn  chan struct{} // has an element while somebody uses link
@@ -116,7 +116,7 @@ func (s *session) connected(ctx context.Context) (*link, error) {
 
 // connect makes a link, however often that fails, until ctx ends or the
 // session is closed.
-func (s *session) connect(ctx context.Context, id coppice.Identity) (*link, error) {
+func (s *session) connect(ctx context.Context, id coppice.GuestIdentity) (*link, error) {
 	ctx, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)
 	go func() {

@@ -210,10 +210,10 @@ func (s *system) PowerOff() error {
 	return nil
 }
 
-var alice = coppice.Identity{VM: "aaaaaaaaaaaaaaaaaaaa", Instance: "iiiiiiiiiiiiiiiiiiii", Hostname: "oak", Fresh: true}
+var alice = coppice.GuestIdentity{VM: "aaaaaaaaaaaaaaaaaaaa", Instance: "iiiiiiiiiiiiiiiiiiii", Hostname: "oak", Fresh: true}
 
 // connect opens a session with m that ends with the test.
-func connect(t *testing.T, m *machine, id coppice.Identity) coppice.Session {
+func connect(t *testing.T, m *machine, id coppice.GuestIdentity) coppice.Session {
 	t.Helper()
 	s, err := New(slog.New(slog.DiscardHandler)).Connect(t.Context(), m.dial, id)
 	must(t, err)

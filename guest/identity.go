@@ -18,7 +18,7 @@ import (
 
 // newIdentity returns what the guest is told. The host makes the keys: it is
 // faster than an emulated guest, and its randomness is good at any time.
-func newIdentity(id coppice.Identity) (*wire.Identity, error) {
+func newIdentity(id coppice.GuestIdentity) (*wire.Identity, error) {
 	entropy := make([]byte, 32)
 	rand.Read(entropy) // never fails; see crypto/rand
 	identity := &wire.Identity{VM: id.VM, Instance: id.Instance, Hostname: id.Hostname, Fresh: id.Fresh, Entropy: entropy}

@@ -116,7 +116,7 @@ func TestIdentityAtTheNextRuns(t *testing.T) {
 	}
 
 	// A fork is somebody else.
-	fork := coppice.Identity{VM: "bbbbbbbbbbbbbbbbbbbb", Instance: "kkkkkkkkkkkkkkkkkkkk", Hostname: "elm", Fresh: true}
+	fork := coppice.GuestIdentity{VM: "bbbbbbbbbbbbbbbbbbbb", Instance: "kkkkkkkkkkkkkkkkkkkk", Hostname: "elm", Fresh: true}
 	connect(t, m, fork).Close()
 	for i, content := range files() {
 		if content == first[i] || content == "" {

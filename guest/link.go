@@ -33,7 +33,7 @@ type link struct {
 }
 
 // try makes one attempt at a link. patience is how long the guest may take to say a word.
-func (s *session) try(ctx context.Context, id coppice.Identity, patience time.Duration) (*link, error) {
+func (s *session) try(ctx context.Context, id coppice.GuestIdentity, patience time.Duration) (*link, error) {
 	conn, err := s.dial(ctx)
 	if err != nil {
 		return nil, err
@@ -104,7 +104,7 @@ func (l *link) watch() {
 }
 
 // identify tells the guest who it is, and sets its clock.
-func (l *link) identify(ctx context.Context, log *slog.Logger, id coppice.Identity) error {
+func (l *link) identify(ctx context.Context, log *slog.Logger, id coppice.GuestIdentity) error {
 	ctx, cancel := context.WithTimeout(ctx, identifyDeadline)
 	defer cancel()
 	identity, err := newIdentity(id)

@@ -169,7 +169,7 @@ func (h *host) start() (coppice.Session, coppice.Run) {
 		h.t.Fatal(err)
 	}
 	h.t.Cleanup(func() { run.Kill(context.Background()) })
-	session, err := guest.New(h.log).Connect(ctx, run.DialAgent, coppice.Identity{
+	session, err := guest.New(h.log).Connect(ctx, run.DialAgent, coppice.GuestIdentity{
 		VM: h.machine.VM, Instance: h.machine.Instance, Hostname: "shoot", Fresh: true,
 	})
 	if err != nil {

@@ -132,7 +132,7 @@ func TestForkFailsChildByChild(t *testing.T) {
 	parent := h.create()
 	n := 0
 	h.guest.set(func() {
-		h.guest.refuse = func(id coppice.Identity) error {
+		h.guest.refuse = func(id coppice.GuestIdentity) error {
 			if n++; n%2 == 0 {
 				return errors.New("no")
 			}
@@ -321,7 +321,7 @@ func TestSpares(t *testing.T) {
 		}
 		// One that is of no use is replaced without anybody noticing.
 		h.guest.set(func() {
-			h.guest.refuse = func(coppice.Identity) error {
+			h.guest.refuse = func(coppice.GuestIdentity) error {
 				h.guest.refuse = nil
 				return errors.New("no")
 			}

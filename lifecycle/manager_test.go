@@ -135,12 +135,12 @@ type guest struct {
 	hv *mem.Hypervisor
 
 	mu       sync.Mutex
-	stubborn bool               // does not shut down when asked
-	mute     bool               // does not answer
-	fresh    []coppice.Identity // given to new runs
-	clocks   []coppice.VMID     // that were set on their own
+	stubborn bool                    // does not shut down when asked
+	mute     bool                    // does not answer
+	fresh    []coppice.GuestIdentity // given to new runs
+	clocks   []coppice.VMID          // that were set on their own
 	// refuse, if not nil, fails those it has something against.
-	refuse func(coppice.Identity) error
+	refuse func(coppice.GuestIdentity) error
 }
 
 func (g *guest) set(change func()) {
@@ -150,7 +150,7 @@ func (g *guest) set(change func()) {
 }
 
 // identityOf returns the last identity that a VM was given.
-func (g *guest) identityOf(id coppice.VMID) (last coppice.Identity) {
+func (g *guest) identityOf(id coppice.VMID) (last coppice.GuestIdentity) {
 	g.mu.Lock()
 	defer g.mu.Unlock()
 	for _, given := range g.fresh {
@@ -161,7 +161,7 @@ func (g *guest) identityOf(id coppice.VMID) (last coppice.Identity) {
 	return last
 }
 
-func (g *guest) Connect(ctx context.Context, dial func(context.Context) (net.Conn, error), id coppice.Identity) (coppice.Session, error) {
+func (g *guest) Connect(ctx context.Context, dial func(context.Context) (net.Conn, error), id coppice.GuestIdentity) (coppice.Session, error) {
 	g.mu.Lock()
 	mute := g.mute
 	var err error

@@ -58,7 +58,7 @@ func TestOptimizeDuringAFork(t *testing.T) {
 	first, more := make(chan coppice.VMID, 1), make(chan struct{})
 	n := 0
 	h.guest.set(func() {
-		h.guest.refuse = func(id coppice.Identity) error {
+		h.guest.refuse = func(id coppice.GuestIdentity) error {
 			if n++; n == 1 {
 				first <- id.VM
 				return nil

@@ -130,7 +130,7 @@ func (m *Manager) meanwhile(do func() error) (outcome func() error) {
 
 // greet connects to the guest of a run. It gives up when the run ends or the
 // daemon leaves.
-func (m *Manager) greet(ctx context.Context, run coppice.Run, id coppice.Identity) (coppice.Session, error) {
+func (m *Manager) greet(ctx context.Context, run coppice.Run, id coppice.GuestIdentity) (coppice.Session, error) {
 	ctx, cancel := context.WithCancelCause(ctx)
 	defer context.AfterFunc(m.base, func() { cancel(leaving()) })()
 	ended := make(chan struct{})
@@ -151,8 +151,8 @@ func (m *Manager) greet(ctx context.Context, run coppice.Run, id coppice.Identit
 }
 
 // identity is what a guest is told of itself.
-func identity(vm *coppice.VM, fresh bool) coppice.Identity {
-	return coppice.Identity{VM: vm.ID, Instance: vm.Instance, Hostname: hostname(vm), Fresh: fresh}
+func identity(vm *coppice.VM, fresh bool) coppice.GuestIdentity {
+	return coppice.GuestIdentity{VM: vm.ID, Instance: vm.Instance, Hostname: hostname(vm), Fresh: fresh}
 }
 
 // hostname is the VM's name where that is one a host can have, else its id.

@@ -28,7 +28,7 @@ func NewGuest(powerOff func(coppice.VMID)) *Guest {
 }
 
 // Connect implements [coppice.Guest].
-func (g *Guest) Connect(ctx context.Context, dial func(context.Context) (net.Conn, error), id coppice.Identity) (coppice.Session, error) {
+func (g *Guest) Connect(ctx context.Context, dial func(context.Context) (net.Conn, error), id coppice.GuestIdentity) (coppice.Session, error) {
 	s := &guestSession{
 		vm: id.VM, powerOff: g.powerOff, dial: dial, disk: g.disk(id.VM),
 		turn: make(chan struct{}, 1), closed: make(chan struct{}),

@@ -181,7 +181,7 @@ func (vm *rivalVM) end() {
 // greet connects to the agent, which learns that it is another VM.
 func (vm *rivalVM) greet(ctx context.Context) (err error) {
 	dial := func(ctx context.Context) (net.Conn, error) { return new(net.Dialer).DialContext(ctx, "unix", vm.agent) }
-	vm.session, err = guest.New(slog.New(slog.DiscardHandler)).Connect(ctx, dial, coppice.Identity{
+	vm.session, err = guest.New(slog.New(slog.DiscardHandler)).Connect(ctx, dial, coppice.GuestIdentity{
 		VM: coppice.NewVMID(), Instance: coppice.NewInstanceID(), Hostname: "baseline", Fresh: true,
 	})
 	return err

@@ -70,7 +70,7 @@ type twinGuest struct {
 	home       string
 }
 
-func (g twinGuest) Connect(_ context.Context, _ func(context.Context) (net.Conn, error), id coppice.Identity) (coppice.Session, error) {
+func (g twinGuest) Connect(_ context.Context, _ func(context.Context) (net.Conn, error), id coppice.GuestIdentity) (coppice.Session, error) {
 	return twinSession{g, id.VM}, nil
 }
 

@@ -53,7 +53,7 @@ type Identity struct {
 	VM       coppice.VMID
 	Instance coppice.InstanceID
 	Hostname string
-	Fresh    bool // as in [coppice.Identity]
+	Fresh    bool // as in [coppice.GuestIdentity]
 	Entropy  []byte
 	// The rest is set if Fresh.
 	MachineID string
