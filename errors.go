@@ -18,6 +18,8 @@ var (
 	ErrNoUser    = errors.New("no such user in the guest")
 	ErrGuestGone = errors.New("the connection to the guest broke")
 	ErrNoSpace   = errors.New("the pool is full")
+	ErrNoNetwork = errors.New("the VM has no network")
+	ErrRefused   = errors.New("nothing listens on that port of the guest")
 )
 
 // A Code names a kind of error for programs. The codes are the contract's.
