@@ -14,6 +14,8 @@ var (
 	ErrInUse     = errors.New("still in use")
 	ErrNoAccount = errors.New("no such account")
 	ErrNoKey     = errors.New("no such key")
+	ErrNoToken   = errors.New("no such token")
+	ErrNoGrant   = errors.New("no such grant")
 	ErrNoRun     = errors.New("the VM does not run")
 	ErrNoUser    = errors.New("no such user in the guest")
 	ErrGuestGone = errors.New("the connection to the guest broke")
@@ -98,6 +100,12 @@ func (e *Error) With(field string, value any) *Error {
 func (e *Error) Because(err error) *Error {
 	e.Err = err
 	return e
+}
+
+// NoVM returns the error of whoever asks for a VM that is not there, or is not
+// there for them: it does not tell the one from the other.
+func NoVM(id VMID) *Error {
+	return Errorf(CodeVMNotFound, "there is no VM %s", id).With("vmId", id)
 }
 
 // CodeOf returns the code of the [*Error] in err's chain, or [CodeInternal].

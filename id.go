@@ -21,6 +21,12 @@ type ImageID string
 // An AccountID names the owner of VMs, in the form of a UUID.
 type AccountID string
 
+// An IdentityID names an identity, a restricted user of an account's VMs.
+type IdentityID string
+
+// A GrantID names a grant.
+type GrantID string
+
 // NewVMID returns a fresh random id.
 func NewVMID() VMID { return VMID(randomID()) }
 

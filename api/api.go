@@ -32,9 +32,10 @@ type Error struct {
 // Empty is the answer of a call that has nothing to say.
 type Empty struct{}
 
-// WhoAmI says whom the API key belongs to.
+// WhoAmI says whom the API key or token belongs to.
 type WhoAmI struct {
-	AccountID string `json:"accountId"`
+	AccountID  string `json:"accountId"`
+	IdentityID string `json:"identityId,omitempty" doc:"Absent if it is an API key"`
 }
 
 // Health says that the daemon takes requests.

@@ -17,7 +17,7 @@ type createInput struct {
 	RawBody []byte
 }
 
-func (s *Server) createVM(ctx context.Context, in *createInput) (api.Created, error) {
+func (s *Server) createVM(ctx context.Context, who caller, in *createInput) (api.Created, error) {
 	if err := refuseUnbuilt(in.RawBody); err != nil {
 		return api.Created{}, err
 	}
@@ -25,7 +25,7 @@ func (s *Server) createVM(ctx context.Context, in *createInput) (api.Created, er
 	if err != nil {
 		return api.Created{}, err
 	}
-	spec.Account = accountOf(ctx)
+	spec.Account = who.Account
 	vm, err := s.config.VMs.Create(ctx, spec)
 	if err != nil {
 		return api.Created{}, err

@@ -24,7 +24,7 @@ type execInput struct {
 	Body api.Exec
 }
 
-func (s *Server) execAwait(w http.ResponseWriter, r *http.Request, in *execInput) error {
+func (s *Server) execAwait(w http.ResponseWriter, r *http.Request, who caller, in *execInput) error {
 	if in.Body.Terminal != nil && *in.Body.Terminal != "" {
 		return coppice.Errorf(coppice.CodeInvalidRequest, "this host does not offer terminals yet: leave terminal out, or null")
 	}
@@ -35,7 +35,7 @@ func (s *Server) execAwait(w http.ResponseWriter, r *http.Request, in *execInput
 	if err := checkCommand(spec); err != nil {
 		return err
 	}
-	session, err := s.session(r, in.VMID)
+	session, err := s.session(r.Context(), who, in.VMID)
 	if err != nil {
 		return err
 	}
@@ -58,15 +58,6 @@ func checkCommand(spec coppice.ExecSpec) error {
 		return coppice.Errorf(coppice.CodeExecEmpty, "there is no command to run")
 	}
 	return nil
-}
-
-// session returns the session of the VM that r is about.
-func (s *Server) session(r *http.Request, vmID string) (coppice.Session, error) {
-	id, err := parseVMID(vmID)
-	if err != nil {
-		return nil, err
-	}
-	return s.config.VMs.Session(r.Context(), accountOf(r.Context()), id)
 }
 
 // statusMembers are the small members of an [api.ExecResult].

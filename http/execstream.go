@@ -27,8 +27,8 @@ const (
 var errClientLeft = errors.New("the client closed the connection")
 
 // execStream runs a command over a WebSocket: see [api.ExecStart].
-func (s *Server) execStream(w http.ResponseWriter, r *http.Request) error {
-	session, err := s.session(r, r.PathValue("vm_id"))
+func (s *Server) execStream(w http.ResponseWriter, r *http.Request, who caller) error {
+	session, err := s.session(r.Context(), who, r.PathValue("vm_id"))
 	if err != nil {
 		return err
 	}

@@ -24,19 +24,38 @@ const (
 
 var began = time.Date(2026, 1, 2, 3, 4, 5, 0, time.UTC)
 
-// fakeAuth knows alice's and bob's keys.
-type fakeAuth struct{}
+// fakeAuth knows alice's and bob's keys, and the tokens and grants it is given.
+type fakeAuth struct {
+	tokens map[string]coppice.Principal
+	grants []coppice.Grant
+}
 
-func (fakeAuth) Account(_ context.Context, secret string) (coppice.AccountID, error) {
+func (*fakeAuth) Key(_ context.Context, secret string) (coppice.Principal, error) {
 	switch secret {
 	case "alice-key":
-		return alice, nil
+		return coppice.Principal{Account: alice}, nil
 	case "bob-key":
-		return bob, nil
+		return coppice.Principal{Account: bob}, nil
 	case "broken":
-		return "", errors.New("disk I/O error at /secret/path")
+		return coppice.Principal{}, errors.New("disk I/O error at /secret/path")
 	}
-	return "", coppice.ErrNoKey
+	return coppice.Principal{}, coppice.ErrNoKey
+}
+
+func (f *fakeAuth) Token(_ context.Context, secret string) (coppice.Principal, error) {
+	if p, ok := f.tokens[secret]; ok {
+		return p, nil
+	}
+	return coppice.Principal{}, coppice.ErrNoToken
+}
+
+func (f *fakeAuth) Grant(_ context.Context, identity coppice.IdentityID, vm coppice.VMID) (coppice.Grant, error) {
+	for _, g := range f.grants {
+		if g.Identity == identity && g.VM == vm {
+			return g, nil
+		}
+	}
+	return coppice.Grant{}, coppice.ErrNoGrant
 }
 
 // fakeVMs keeps VMs as rows, and gives all of them one guest.

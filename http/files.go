@@ -22,12 +22,12 @@ const rawBytes = "application/octet-stream"
 
 // guestFiles returns the files of the VM that r is about, as r's user sees
 // them, and the name of the one that r is about.
-func (s *Server) guestFiles(r *http.Request) (coppice.GuestFiles, string, error) {
+func (s *Server) guestFiles(r *http.Request, who caller) (coppice.GuestFiles, string, error) {
 	name, err := fileName(r.URL)
 	if err != nil {
 		return nil, "", err
 	}
-	session, err := s.session(r, r.PathValue("vm_id"))
+	session, err := s.session(r.Context(), who, r.PathValue("vm_id"))
 	if err != nil {
 		return nil, "", err
 	}
@@ -49,8 +49,8 @@ func fileName(u *url.URL) (string, error) {
 	return name, nil
 }
 
-func (s *Server) readFile(w http.ResponseWriter, r *http.Request) error {
-	files, name, err := s.guestFiles(r)
+func (s *Server) readFile(w http.ResponseWriter, r *http.Request, who caller) error {
+	files, name, err := s.guestFiles(r, who)
 	if err != nil {
 		return err
 	}
@@ -107,8 +107,8 @@ func writeBase64(w http.ResponseWriter, content io.Reader) error {
 	return bw.Flush()
 }
 
-func (s *Server) writeFile(w http.ResponseWriter, r *http.Request) error {
-	files, name, err := s.guestFiles(r)
+func (s *Server) writeFile(w http.ResponseWriter, r *http.Request, who caller) error {
+	files, name, err := s.guestFiles(r, who)
 	if err != nil {
 		return err
 	}

@@ -13,7 +13,7 @@ type forkInput struct {
 }
 
 // forkVM answers with the forks that worked, and fails only if none did.
-func (s *Server) forkVM(ctx context.Context, in *forkInput) (api.Forked, error) {
+func (s *Server) forkVM(ctx context.Context, who caller, in *forkInput) (api.Forked, error) {
 	id, err := parseVMID(in.VMID)
 	if err != nil {
 		return api.Forked{}, err
@@ -22,7 +22,7 @@ func (s *Server) forkVM(ctx context.Context, in *forkInput) (api.Forked, error) 
 	if err != nil {
 		return api.Forked{}, err
 	}
-	forks, err := s.config.VMs.Fork(ctx, accountOf(ctx), id, spec)
+	forks, err := s.config.VMs.Fork(ctx, who.Account, id, spec)
 	if err != nil {
 		return api.Forked{}, err
 	}
@@ -65,16 +65,16 @@ func forkSpec(body *api.ForkVM) (coppice.ForkSpec, error) {
 	return spec, err
 }
 
-func (s *Server) suspendVM(ctx context.Context, in *vmInput) (api.SuspendedVM, error) {
-	vm, err := change(ctx, in, s.config.VMs.Suspend)
+func (s *Server) suspendVM(ctx context.Context, who caller, in *vmInput) (api.SuspendedVM, error) {
+	vm, err := change(ctx, who, in, s.config.VMs.Suspend)
 	return api.SuspendedVM{ID: string(vm.ID), VMInstanceID: string(vm.Instance), SnapshotLayerID: string(vm.Base)}, err
 }
 
-func (s *Server) optimizeVM(ctx context.Context, in *vmInput) (api.OptimizedVM, error) {
+func (s *Server) optimizeVM(ctx context.Context, who caller, in *vmInput) (api.OptimizedVM, error) {
 	id, err := parseVMID(in.VMID)
 	if err != nil {
 		return api.OptimizedVM{}, err
 	}
-	did, err := s.config.VMs.Optimize(ctx, accountOf(ctx), id)
+	did, err := s.config.VMs.Optimize(ctx, who.Account, id)
 	return api.OptimizedVM{ID: string(id), Message: did}, err
 }

@@ -33,7 +33,7 @@ func (s *Server) notOffered() []route {
 		{every, "/web/v1/*", "deployments"},
 		{every, "/execute/*", "serverless runs"},
 	} {
-		refuse := func(http.ResponseWriter, *http.Request) error {
+		refuse := func(http.ResponseWriter, *http.Request, caller) error {
 			return at(http.StatusNotImplemented, coppice.Errorf(coppice.CodeUnavailable, "this host does not offer %s yet", n.what))
 		}
 		routes = append(routes, route{method: n.method, path: n.path, who: owner, summary: n.what, bind: plain(refuse, nil)})

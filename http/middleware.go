@@ -4,31 +4,20 @@ import (
 	"context"
 	"crypto/rand"
 	"encoding/hex"
-	"errors"
 	"fmt"
 	"net/http"
 	"runtime/debug"
-	"strings"
 	"time"
 
-	"github.com/coppice-vm/coppice"
 	"github.com/coppice-vm/coppice/api"
 )
 
-// What a request is known by on its way through this package.
-type (
-	traceKey   struct{}
-	accountKey struct{}
-)
+// traceKey is what a request is known by on its way through this package.
+type traceKey struct{}
 
 func traceOf(ctx context.Context) string {
 	id, _ := ctx.Value(traceKey{}).(string)
 	return id
-}
-
-// accountOf returns whose request it is. Only routes of an [owner] have one.
-func accountOf(ctx context.Context) coppice.AccountID {
-	return ctx.Value(accountKey{}).(coppice.AccountID)
 }
 
 // trace gives every request an id, for the answer and the log.
@@ -68,38 +57,6 @@ func (s *Server) recovered(next http.Handler) http.Handler {
 		}()
 		next.ServeHTTP(w, r)
 	})
-}
-
-// authenticated lets only the bearer of an account's key through.
-func (s *Server) authenticated(next http.Handler) http.Handler {
-	return s.handle(func(w http.ResponseWriter, r *http.Request) error {
-		account, err := s.authenticate(r)
-		if err != nil {
-			return err
-		}
-		next.ServeHTTP(w, r.WithContext(context.WithValue(r.Context(), accountKey{}, account)))
-		return nil
-	})
-}
-
-func (s *Server) authenticate(r *http.Request) (coppice.AccountID, error) {
-	scheme, secret, _ := strings.Cut(r.Header.Get("Authorization"), " ")
-	switch {
-	case r.Header.Get("Authorization") == "" && r.Header.Get(api.HeaderAccessToken) != "":
-		return "", unauthorized(r, "access tokens of identities are not offered yet; send an API key as Authorization: Bearer KEY")
-	case !strings.EqualFold(scheme, "Bearer") || secret == "":
-		return "", unauthorized(r, "there is no API key; send it as Authorization: Bearer KEY")
-	}
-	account, err := s.config.Auth.Account(r.Context(), secret)
-	if errors.Is(err, coppice.ErrNoKey) {
-		return "", unauthorized(r, "the API key is not known here")
-	}
-	return account, err
-}
-
-func unauthorized(r *http.Request, reason string) error {
-	return coppice.Errorf(coppice.CodeUnauthorized, "%s", reason).
-		With("route", r.Method+" "+r.URL.Path).With("reason", reason)
 }
 
 // A recorder remembers the status of an answer.

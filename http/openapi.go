@@ -20,11 +20,26 @@ func newHuma(router chi.Router, version string) huma.API {
 		"what of it is not listed here answers 501 SERVICE_UNAVAILABLE."
 	config.OpenAPIPath, config.DocsPath, config.SchemasPath = "", "", ""
 	config.CreateHooks = nil // no $schema members in answers
-	config.Components.SecuritySchemes = map[string]*huma.SecurityScheme{"apiKey": {Type: "http", Scheme: "bearer"}}
+	config.Components.SecuritySchemes = map[string]*huma.SecurityScheme{
+		"apiKey":      {Type: "http", Scheme: "bearer", Description: "An account's"},
+		"accessToken": {Type: "apiKey", In: "header", Name: api.HeaderAccessToken, Description: "An identity's"},
+	}
 	schemas := config.Components.Schemas
 	schemas.RegisterTypeAlias(reflect.TypeFor[failure](), reflect.TypeFor[api.Error]())
 	schemas.RegisterTypeAlias(reflect.TypeFor[api.IdleTimeout](), reflect.TypeFor[*float64]())
 	return humachi.New(router, config)
+}
+
+// security says which secrets a route takes.
+func security(who access) []map[string][]string {
+	key, token := map[string][]string{"apiKey": {}}, map[string][]string{"accessToken": {}}
+	switch who {
+	case owner:
+		return []map[string][]string{key}
+	case holder, guestUser:
+		return []map[string][]string{key, token}
+	}
+	return nil
 }
 
 // on returns the API with another router, so that its handlers are behind what
@@ -55,7 +70,7 @@ func operation(doc *huma.OpenAPI, op huma.Operation) *huma.Operation {
 }
 
 // describe serves the document.
-func (s *Server) describe(w http.ResponseWriter, _ *http.Request) error {
+func (s *Server) describe(w http.ResponseWriter, _ *http.Request, _ caller) error {
 	w.Header().Set("Content-Type", "application/json")
 	_, err := w.Write(s.openAPI)
 	return err

@@ -14,16 +14,6 @@ import (
 	"github.com/coppice-vm/coppice/api"
 )
 
-// An access says who may call a route.
-type access int
-
-const (
-	anyone access = iota
-	// owner is the bearer of an account's API key. That a VM belongs to the
-	// account is checked where the VM is looked up.
-	owner
-)
-
 // A route is one line of the API.
 type route struct {
 	method  string // every, or one
@@ -46,7 +36,7 @@ func (s *Server) routes() []route {
 	offered := []route{
 		{"GET", "/healthz", anyone, "health", "Say whether the daemon takes requests", plain(s.health, returnsJSON[api.Health]())},
 		{"GET", "/openapi.json", anyone, "openapi", "Describe the API", plain(s.describe, returns("application/json"))},
-		{"GET", "/auth/v1/whoami", owner, "whoami", "Say whom the API key belongs to", typed(s.whoAmI)},
+		{"GET", "/auth/v1/whoami", holder, "whoami", "Say whom the API key or token belongs to", typed(s.whoAmI)},
 
 		{"POST", "/v1/vms", owner, "createVM", "Create a VM and wait until it runs", typed(s.createVM)},
 		{"GET", "/v1/vms", owner, "listVMs", "List VMs, oldest first", typed(s.listVMs)},
@@ -69,14 +59,14 @@ func (s *Server) routes() []route {
 
 		{"GET", "/v1/tree", owner, "tree", "Say where VMs and snapshots come from, and what they take of the host", typed(s.tree)},
 
-		{"POST", "/v1/vms/{vm_id}/exec-await", owner, "execAwait", "Run a command to its end", parsed[execInput, api.ExecResult](s.execAwait)},
-		{"GET", "/v1/vms/{vm_id}/exec", owner, "exec", "Run a command over a WebSocket, its standard streams connected", plain(s.execStream, upgrades)},
+		{"POST", "/v1/vms/{vm_id}/exec-await", guestUser, "execAwait", "Run a command to its end", parsed[execInput, api.ExecResult](s.execAwait)},
+		{"GET", "/v1/vms/{vm_id}/exec", guestUser, "exec", "Run a command over a WebSocket, its standard streams connected", plain(s.execStream, upgrades)},
 
-		{"GET", "/v1/vms/{vm_id}/files/*", owner, "readFile", "Read a file, or list a directory", plain(s.readFile, returnsFile)},
-		{"PUT", "/v1/vms/{vm_id}/files/*", owner, "writeFile", "Replace a file, atomically, and make its parents", plain(s.writeFile, takesFile)},
+		{"GET", "/v1/vms/{vm_id}/files/*", guestUser, "readFile", "Read a file, or list a directory", plain(s.readFile, returnsFile)},
+		{"PUT", "/v1/vms/{vm_id}/files/*", guestUser, "writeFile", "Replace a file, atomically, and make its parents", plain(s.writeFile, takesFile)},
 		// The npm client's readDir("..") arrives like this: URLs lose such segments on their way.
-		{"GET", "/v1/vms/{vm_id}/", owner, "", "List the parent of the home directory", plain(s.readFile, nil)},
-		{"POST", "/v1/vms/{vm_id}/watch-files", owner, "watchFiles", "Report changes below the home directory, as lines of JSON; blank lines say that the watch lives", plain(s.watchFiles, returns("application/x-ndjson"))},
+		{"GET", "/v1/vms/{vm_id}/", guestUser, "", "List the parent of the home directory", plain(s.readFile, nil)},
+		{"POST", "/v1/vms/{vm_id}/watch-files", guestUser, "watchFiles", "Report changes below the home directory, as lines of JSON; blank lines say that the watch lives", plain(s.watchFiles, returns("application/x-ndjson"))},
 	}
 	return slices.Concat(offered, s.notOffered())
 }
@@ -86,26 +76,25 @@ func (s *Server) register(routes []route) {
 	s.router.Use(s.trace, s.logged, s.recovered)
 	s.router.NotFound(s.handle(noRoute))
 	s.router.MethodNotAllowed(s.handle(s.wrongMethod))
-	keyed := s.router.With(s.authenticated)
 	for _, rt := range routes {
-		r := s.router
-		op := huma.Operation{
-			Method:      rt.method,
-			Path:        rt.path,
-			OperationID: rt.id,
-			Summary:     rt.summary,
-			Hidden:      rt.id == "",
-		}
-		if rt.who == owner {
-			r = keyed
-			op.Security = []map[string][]string{{"apiKey": {}}}
-		}
-		rt.bind(s, r, op)
+		s.offer(rt)
 	}
 }
 
+// offer puts one route in place, behind a check of who calls it.
+func (s *Server) offer(rt route) {
+	rt.bind(s, s.router.With(s.admitting(rt.who)), huma.Operation{
+		Method:      rt.method,
+		Path:        rt.path,
+		OperationID: rt.id,
+		Summary:     rt.summary,
+		Security:    security(rt.who),
+		Hidden:      rt.id == "",
+	})
+}
+
 // parsed lets huma read, check and document a request; handle answers by itself.
-func parsed[In, Out any](handle func(w http.ResponseWriter, r *http.Request, in *In) error) binding {
+func parsed[In, Out any](handle func(w http.ResponseWriter, r *http.Request, who caller, in *In) error) binding {
 	return func(s *Server, router chi.Router, op huma.Operation) {
 		op.MaxBodyBytes = maxBodyBytes
 		// huma would set a deadline for the body and never take it back: it
@@ -115,7 +104,7 @@ func parsed[In, Out any](handle func(w http.ResponseWriter, r *http.Request, in 
 		huma.Register(on(s.huma, router), op, func(_ context.Context, in *In) (*huma.StreamResponse, error) {
 			return &huma.StreamResponse{Body: func(hc huma.Context) {
 				r, w := humachi.Unwrap(hc)
-				s.handle(func(w http.ResponseWriter, r *http.Request) error { return handle(w, r, in) })(w, r)
+				s.handle(func(w http.ResponseWriter, r *http.Request) error { return handle(w, r, admitted(r), in) })(w, r)
 			}}, nil
 		})
 		if body := operation(s.huma.OpenAPI(), op).RequestBody; body != nil {
@@ -126,9 +115,9 @@ func parsed[In, Out any](handle func(w http.ResponseWriter, r *http.Request, in 
 }
 
 // typed is parsed for a handler whose answer is a value.
-func typed[In, Out any](handle func(ctx context.Context, in *In) (Out, error)) binding {
-	return parsed[In, Out](func(w http.ResponseWriter, r *http.Request, in *In) error {
-		out, err := handle(r.Context(), in)
+func typed[In, Out any](handle func(ctx context.Context, who caller, in *In) (Out, error)) binding {
+	return parsed[In, Out](func(w http.ResponseWriter, r *http.Request, who caller, in *In) error {
+		out, err := handle(r.Context(), who, in)
 		if err != nil {
 			return err
 		}
@@ -138,12 +127,13 @@ func typed[In, Out any](handle func(ctx context.Context, in *In) (Out, error)) b
 
 // plain leaves the request to handle. doc completes the operation for
 // /openapi.json; nil leaves it out.
-func plain(handle func(w http.ResponseWriter, r *http.Request) error, doc func(*Server, *huma.Operation)) binding {
+func plain(handle func(w http.ResponseWriter, r *http.Request, who caller) error, doc func(*Server, *huma.Operation)) binding {
 	return func(s *Server, router chi.Router, op huma.Operation) {
+		handler := s.handle(func(w http.ResponseWriter, r *http.Request) error { return handle(w, r, admitted(r)) })
 		if op.Method == every {
-			router.HandleFunc(op.Path, s.handle(handle))
+			router.HandleFunc(op.Path, handler)
 		} else {
-			router.MethodFunc(op.Method, op.Path, s.handle(handle))
+			router.MethodFunc(op.Method, op.Path, handler)
 		}
 		if doc == nil {
 			return

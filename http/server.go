@@ -69,12 +69,6 @@ type Snapshots interface {
 	DeleteSnapshot(ctx context.Context, account coppice.AccountID, id coppice.CaptureID) error
 }
 
-// An Authenticator knows whose a secret is.
-type Authenticator interface {
-	// Account returns the account that secret acts for. [coppice.ErrNoKey] if there is none.
-	Account(ctx context.Context, secret string) (coppice.AccountID, error)
-}
-
 // Config is what a [Server] needs. All of it is required.
 type Config struct {
 	VMs     VMs

@@ -16,6 +16,7 @@ import (
 	validator "github.com/pb33f/libopenapi-validator"
 	"go.uber.org/goleak"
 
+	"github.com/coppice-vm/coppice"
 	"github.com/coppice-vm/coppice/api"
 	"github.com/coppice-vm/coppice/client"
 )
@@ -27,17 +28,18 @@ type harness struct {
 	t      *testing.T
 	server *Server
 	vms    *fakeVMs
+	auth   *fakeAuth
 	log    *syncBuffer
 	url    string
 	dir    string // the guest's root
 	http   *http.Client
 }
 
-func newServer(t *testing.T, vms VMs, log io.Writer) *Server {
+func newServer(t *testing.T, vms VMs, auth Authenticator, log io.Writer) *Server {
 	t.Helper()
 	s, err := New(Config{
 		VMs:      vms,
-		Auth:     fakeAuth{},
+		Auth:     auth,
 		Ready:    func(context.Context) error { return nil },
 		Log:      slog.New(slog.NewTextHandler(log, &slog.HandlerOptions{Level: slog.LevelDebug})),
 		Version:  "test",
@@ -53,7 +55,8 @@ func newHarness(t *testing.T) *harness {
 	t.Helper()
 	h := &harness{t: t, log: &syncBuffer{}, dir: t.TempDir()}
 	h.vms = newFakeVMs(h.dir)
-	h.server = newServer(t, h.vms, h.log)
+	h.auth = &fakeAuth{tokens: map[string]coppice.Principal{}}
+	h.server = newServer(t, h.vms, h.auth, h.log)
 	ts := httptest.NewUnstartedServer(h.server)
 	ts.Config = h.server.http
 	ts.Start()
@@ -94,22 +97,7 @@ func (a answer) code() string {
 // Authorization replaces alice's key.
 func (h *harness) do(method, path, body string, headers ...string) answer {
 	h.t.Helper()
-	var r io.Reader
-	if body != "" {
-		r = strings.NewReader(body)
-	}
-	req, err := http.NewRequest(method, h.url+path, r)
-	if err != nil {
-		h.t.Fatal(err)
-	}
-	req.Header.Set("Authorization", "Bearer alice-key")
-	if body != "" {
-		req.Header.Set("Content-Type", "application/json")
-	}
-	for _, hd := range headers {
-		name, value, _ := strings.Cut(hd, ":")
-		req.Header.Set(name, strings.TrimSpace(value))
-	}
+	req := h.ask(h.t.Context(), method, path, body, headers)
 	resp, err := h.http.Do(req)
 	if err != nil {
 		h.t.Fatalf("%s %s: %v", method, path, err)
@@ -122,6 +110,28 @@ func (h *harness) do(method, path, body string, headers ...string) answer {
 	resp.Body = io.NopCloser(bytes.NewReader(b))
 	h.hold(req, resp, b)
 	return answer{resp.StatusCode, resp.Header, string(b)}
+}
+
+// ask returns what [harness.do] sends.
+func (h *harness) ask(ctx context.Context, method, path, body string, headers []string) *http.Request {
+	h.t.Helper()
+	var r io.Reader
+	if body != "" {
+		r = strings.NewReader(body)
+	}
+	req, err := http.NewRequestWithContext(ctx, method, h.url+path, r)
+	if err != nil {
+		h.t.Fatal(err)
+	}
+	req.Header.Set("Authorization", "Bearer alice-key")
+	if body != "" {
+		req.Header.Set("Content-Type", "application/json")
+	}
+	for _, hd := range headers {
+		name, value, _ := strings.Cut(hd, ":")
+		req.Header.Set(name, strings.TrimSpace(value))
+	}
+	return req
 }
 
 // hold checks what every answer has, and what the document says of this one.
@@ -189,7 +199,7 @@ var document = func() func(t *testing.T) validator.Validator {
 	var v validator.Validator
 	return func(t *testing.T) validator.Validator {
 		once.Do(func() {
-			s := newServer(t, newFakeVMs(""), io.Discard)
+			s := newServer(t, newFakeVMs(""), &fakeAuth{}, io.Discard)
 			doc, err := libopenapi.NewDocument(s.openAPI)
 			if err != nil {
 				t.Fatal(err)

@@ -26,7 +26,7 @@ type snapshotVMInput struct {
 	Body api.TakeSnapshot
 }
 
-func (s *Server) snapshotVM(ctx context.Context, in *snapshotVMInput) (api.SnapshotTaken, error) {
+func (s *Server) snapshotVM(ctx context.Context, who caller, in *snapshotVMInput) (api.SnapshotTaken, error) {
 	id, err := parseVMID(in.VMID)
 	if err != nil {
 		return api.SnapshotTaken{}, err
@@ -42,7 +42,7 @@ func (s *Server) snapshotVM(ctx context.Context, in *snapshotVMInput) (api.Snaps
 	if in.Body.Name != nil {
 		name = *in.Body.Name
 	}
-	c, err := s.config.VMs.TakeSnapshot(ctx, accountOf(ctx), id, name, p)
+	c, err := s.config.VMs.TakeSnapshot(ctx, who.Account, id, name, p)
 	return api.SnapshotTaken{SnapshotID: string(c.ID), SourceVMID: string(c.Source), SourceVMInstanceID: string(c.Instance)}, err
 }
 
@@ -56,8 +56,8 @@ type snapshotsInput struct {
 	IncludeLost      bool `query:"includeLost"`
 }
 
-func (s *Server) listSnapshots(ctx context.Context, in *snapshotsInput) (api.SnapshotList, error) {
-	snapshots, err := s.config.VMs.Snapshots(ctx, accountOf(ctx))
+func (s *Server) listSnapshots(ctx context.Context, who caller, in *snapshotsInput) (api.SnapshotList, error) {
+	snapshots, err := s.config.VMs.Snapshots(ctx, who.Account)
 	if err != nil {
 		return api.SnapshotList{}, err
 	}
@@ -78,12 +78,12 @@ func (s *Server) listSnapshots(ctx context.Context, in *snapshotsInput) (api.Sna
 	return list, nil
 }
 
-func (s *Server) getSnapshot(ctx context.Context, in *snapshotInput) (api.Snapshot, error) {
+func (s *Server) getSnapshot(ctx context.Context, who caller, in *snapshotInput) (api.Snapshot, error) {
 	id, err := parseSnapshotID(in.SnapshotID)
 	if err != nil {
 		return api.Snapshot{}, err
 	}
-	c, err := s.config.VMs.Snapshot(ctx, accountOf(ctx), id)
+	c, err := s.config.VMs.Snapshot(ctx, who.Account, id)
 	if err != nil {
 		return api.Snapshot{}, err
 	}
@@ -95,26 +95,26 @@ type updateSnapshotInput struct {
 	Body       api.UpdateSnapshot
 }
 
-func (s *Server) updateSnapshot(ctx context.Context, in *updateSnapshotInput) (api.UpdatedSnapshot, error) {
+func (s *Server) updateSnapshot(ctx context.Context, who caller, in *updateSnapshotInput) (api.UpdatedSnapshot, error) {
 	id, err := parseSnapshotID(in.SnapshotID)
 	if err != nil {
 		return api.UpdatedSnapshot{}, err
 	}
 	var c coppice.Capture
 	if in.Body.Name != nil {
-		c, err = s.config.VMs.RenameSnapshot(ctx, accountOf(ctx), id, *in.Body.Name)
+		c, err = s.config.VMs.RenameSnapshot(ctx, who.Account, id, *in.Body.Name)
 	} else {
-		c, err = s.config.VMs.Snapshot(ctx, accountOf(ctx), id)
+		c, err = s.config.VMs.Snapshot(ctx, who.Account, id)
 	}
 	return api.UpdatedSnapshot{SnapshotID: string(id), SnapshotIDSnake: string(id), Name: c.Name}, err
 }
 
-func (s *Server) deleteSnapshot(ctx context.Context, in *snapshotInput) (api.DeletedSnapshot, error) {
+func (s *Server) deleteSnapshot(ctx context.Context, who caller, in *snapshotInput) (api.DeletedSnapshot, error) {
 	id, err := parseSnapshotID(in.SnapshotID)
 	if err != nil {
 		return api.DeletedSnapshot{}, err
 	}
-	err = s.config.VMs.DeleteSnapshot(ctx, accountOf(ctx), id)
+	err = s.config.VMs.DeleteSnapshot(ctx, who.Account, id)
 	return api.DeletedSnapshot{SnapshotID: string(id), SnapshotIDSnake: string(id)}, err
 }
 

@@ -7,8 +7,8 @@ import (
 	"github.com/coppice-vm/coppice/api"
 )
 
-func (s *Server) tree(ctx context.Context, _ *struct{}) (api.Tree, error) {
-	branches, err := s.config.VMs.Tree(ctx, accountOf(ctx))
+func (s *Server) tree(ctx context.Context, who caller, _ *struct{}) (api.Tree, error) {
+	branches, err := s.config.VMs.Tree(ctx, who.Account)
 	if err != nil {
 		return api.Tree{}, err
 	}

@@ -26,7 +26,7 @@ func parseVMID(s string) (coppice.VMID, error) {
 	return id, nil
 }
 
-func (s *Server) health(w http.ResponseWriter, r *http.Request) error {
+func (s *Server) health(w http.ResponseWriter, r *http.Request, _ caller) error {
 	if s.leaving.Err() != nil {
 		return errLeaving
 	}
@@ -36,16 +36,16 @@ func (s *Server) health(w http.ResponseWriter, r *http.Request) error {
 	return writeJSON(w, api.Health{Status: "ok", Version: s.config.Version})
 }
 
-func (s *Server) whoAmI(ctx context.Context, _ *struct{}) (api.WhoAmI, error) {
-	return api.WhoAmI{AccountID: string(accountOf(ctx))}, nil
+func (s *Server) whoAmI(ctx context.Context, who caller, _ *struct{}) (api.WhoAmI, error) {
+	return api.WhoAmI{AccountID: string(who.Account), IdentityID: string(who.Identity)}, nil
 }
 
-func (s *Server) getVM(ctx context.Context, in *vmInput) (api.VM, error) {
+func (s *Server) getVM(ctx context.Context, who caller, in *vmInput) (api.VM, error) {
 	id, err := parseVMID(in.VMID)
 	if err != nil {
 		return api.VM{}, err
 	}
-	vm, err := s.config.VMs.VM(ctx, accountOf(ctx), id)
+	vm, err := s.config.VMs.VM(ctx, who.Account, id)
 	if err != nil {
 		return api.VM{}, err
 	}
@@ -57,7 +57,7 @@ type startInput struct {
 	Body api.StartVM
 }
 
-func (s *Server) startVM(ctx context.Context, in *startInput) (api.Started, error) {
+func (s *Server) startVM(ctx context.Context, who caller, in *startInput) (api.Started, error) {
 	id, err := parseVMID(in.VMID)
 	if err != nil {
 		return api.Started{}, err
@@ -66,38 +66,38 @@ func (s *Server) startVM(ctx context.Context, in *startInput) (api.Started, erro
 	if err != nil {
 		return api.Started{}, err
 	}
-	vm, err := s.config.VMs.Start(ctx, accountOf(ctx), id, coppice.StartOptions{IdleTimeout: timeout})
+	vm, err := s.config.VMs.Start(ctx, who.Account, id, coppice.StartOptions{IdleTimeout: timeout})
 	if err != nil {
 		return api.Started{}, err
 	}
 	return api.Started{ID: string(vm.ID), Domains: []string{}}, nil
 }
 
-func (s *Server) stopVM(ctx context.Context, in *vmInput) (api.StoppedVM, error) {
-	vm, err := change(ctx, in, s.config.VMs.Stop)
+func (s *Server) stopVM(ctx context.Context, who caller, in *vmInput) (api.StoppedVM, error) {
+	vm, err := change(ctx, who, in, s.config.VMs.Stop)
 	return api.StoppedVM{VMID: string(vm.ID), VMInstanceID: string(vm.Instance)}, err
 }
 
-func (s *Server) killVM(ctx context.Context, in *vmInput) (api.KilledVM, error) {
-	vm, err := change(ctx, in, s.config.VMs.Kill)
+func (s *Server) killVM(ctx context.Context, who caller, in *vmInput) (api.KilledVM, error) {
+	vm, err := change(ctx, who, in, s.config.VMs.Kill)
 	return api.KilledVM{ID: string(vm.ID)}, err
 }
 
-func (s *Server) deleteVM(ctx context.Context, in *vmInput) (api.DeletedVM, error) {
-	vm, err := change(ctx, in, s.config.VMs.Delete)
+func (s *Server) deleteVM(ctx context.Context, who caller, in *vmInput) (api.DeletedVM, error) {
+	vm, err := change(ctx, who, in, s.config.VMs.Delete)
 	return api.DeletedVM{ID: string(vm.ID)}, err
 }
 
 // change does to a VM what needs nothing but its id.
-func change(ctx context.Context, in *vmInput, do func(context.Context, coppice.AccountID, coppice.VMID) (coppice.VM, error)) (coppice.VM, error) {
+func change(ctx context.Context, who caller, in *vmInput, do func(context.Context, coppice.AccountID, coppice.VMID) (coppice.VM, error)) (coppice.VM, error) {
 	id, err := parseVMID(in.VMID)
 	if err != nil {
 		return coppice.VM{}, err
 	}
-	return do(ctx, accountOf(ctx), id)
+	return do(ctx, who.Account, id)
 }
 
-func (s *Server) awaitVM(w http.ResponseWriter, r *http.Request, in *vmInput) error {
+func (s *Server) awaitVM(w http.ResponseWriter, r *http.Request, who caller, in *vmInput) error {
 	id, err := parseVMID(in.VMID)
 	if err != nil {
 		return err
@@ -105,7 +105,7 @@ func (s *Server) awaitVM(w http.ResponseWriter, r *http.Request, in *vmInput) er
 	ctx, cancel := s.whileServing(r.Context())
 	defer cancel()
 	patience := keepWaiting(w)
-	exit, err := s.config.VMs.Await(ctx, accountOf(ctx), id)
+	exit, err := s.config.VMs.Await(ctx, who.Account, id)
 	patience.stop()
 	if err != nil {
 		return endOf(ctx, err)
@@ -121,12 +121,12 @@ func endOf(ctx context.Context, err error) error {
 	return err
 }
 
-func (s *Server) console(w http.ResponseWriter, r *http.Request) error {
+func (s *Server) console(w http.ResponseWriter, r *http.Request, who caller) error {
 	id, err := parseVMID(r.PathValue("vm_id"))
 	if err != nil {
 		return err
 	}
-	text, err := s.config.VMs.Console(r.Context(), accountOf(r.Context()), id)
+	text, err := s.config.VMs.Console(r.Context(), who.Account, id)
 	if err != nil {
 		return err
 	}
@@ -143,8 +143,8 @@ type listInput struct {
 	Search         string `query:"search" doc:"What is in the id or the name, in any case"`
 }
 
-func (s *Server) listVMs(ctx context.Context, in *listInput) (api.VMList, error) {
-	vms, err := s.config.VMs.VMs(ctx, accountOf(ctx), in.IncludeDeleted)
+func (s *Server) listVMs(ctx context.Context, who caller, in *listInput) (api.VMList, error) {
+	vms, err := s.config.VMs.VMs(ctx, who.Account, in.IncludeDeleted)
 	if err != nil {
 		return api.VMList{}, err
 	}

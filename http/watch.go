@@ -13,8 +13,8 @@ import (
 
 // watchFiles reports changes below the user's home as lines of JSON, until the
 // client leaves.
-func (s *Server) watchFiles(w http.ResponseWriter, r *http.Request) error {
-	session, err := s.session(r, r.PathValue("vm_id"))
+func (s *Server) watchFiles(w http.ResponseWriter, r *http.Request, who caller) error {
+	session, err := s.session(r.Context(), who, r.PathValue("vm_id"))
 	if err != nil {
 		return err
 	}

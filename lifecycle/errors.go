@@ -23,7 +23,7 @@ func notFound(id coppice.VMID, err error) error {
 	if err != nil && !errors.Is(err, coppice.ErrNoVM) {
 		return err
 	}
-	return coppice.Errorf(coppice.CodeVMNotFound, "there is no VM %s", id).With("vmId", id)
+	return coppice.NoVM(id)
 }
 
 func noSnapshot(id coppice.CaptureID) *coppice.Error {

@@ -60,9 +60,18 @@ func newKey(ctx context.Context, accounts coppice.Accounts) (string, error) {
 // keys tells whose a secret is.
 type keys struct{ coppice.Accounts }
 
-func (k keys) Account(ctx context.Context, secret string) (coppice.AccountID, error) {
+func (k keys) Key(ctx context.Context, secret string) (coppice.Principal, error) {
 	key, err := k.KeyByHash(ctx, host.KeyHash(secret))
-	return key.Account, err
+	return coppice.Principal{Account: key.Account}, err
+}
+
+// Token and Grant know nobody: there are no identities yet.
+func (k keys) Token(context.Context, string) (coppice.Principal, error) {
+	return coppice.Principal{}, coppice.ErrNoToken
+}
+
+func (k keys) Grant(context.Context, coppice.IdentityID, coppice.VMID) (coppice.Grant, error) {
+	return coppice.Grant{}, coppice.ErrNoGrant
 }
 
 // localURL is the URL by which this machine reaches a listener at addr.

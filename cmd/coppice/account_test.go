@@ -22,9 +22,9 @@ func TestEnsureCredentials(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		account, err := keys{accounts}.Account(ctx, c.Key)
-		if err != nil || account != defaultAccount {
-			t.Fatalf("the key is %q's: %v", account, err)
+		p, err := keys{accounts}.Key(ctx, c.Key)
+		if err != nil || p.Account != defaultAccount {
+			t.Fatalf("the key is %q's: %v", p.Account, err)
 		}
 		return c
 	}

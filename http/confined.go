@@ -1,0 +1,67 @@
+package http
+
+import (
+	"context"
+	"io"
+	"io/fs"
+
+	"github.com/coppice-vm/coppice"
+)
+
+// session returns the session of a VM, in which who may act as the users that
+// are granted. Whoever works in a guest gets in here.
+func (s *Server) session(ctx context.Context, who caller, vmID string) (coppice.Session, error) {
+	id, err := parseVMID(vmID)
+	if err != nil {
+		return nil, err
+	}
+	if who.Identity != "" && who.grant == nil {
+		return nil, coppice.NoVM(id)
+	}
+	session, err := s.config.VMs.Session(ctx, who.Account, id)
+	if err != nil || who.Identity == "" {
+		return session, err
+	}
+	return &confined{session, who.grant}, nil
+}
+
+// A confined session lets in only the users that a grant allows. It embeds
+// nothing, so that whatever a session comes to offer is refused until it is
+// said here whether the grant allows it.
+type confined struct {
+	session coppice.Session
+	grant   *coppice.Grant
+}
+
+func (c *confined) Exec(ctx context.Context, spec coppice.ExecSpec, stdio coppice.Stdio) (coppice.ExecStatus, error) {
+	if err := c.grant.Allow(spec.User); err != nil {
+		return coppice.ExecStatus{}, err
+	}
+	return c.session.Exec(ctx, spec, stdio)
+}
+
+func (c *confined) Files(user string) coppice.GuestFiles {
+	if err := c.grant.Allow(user); err != nil {
+		return noFiles{err}
+	}
+	return c.session.Files(user)
+}
+
+func (c *confined) SetClock(context.Context) error { return c.notGranted() }
+func (c *confined) Shutdown(context.Context) error { return c.notGranted() }
+func (c *confined) Close() error                   { return c.notGranted() }
+
+func (c *confined) notGranted() error {
+	return coppice.Errorf(coppice.CodeForbidden, "that is for the owner of VM %s", c.grant.VM).With("vmId", c.grant.VM)
+}
+
+// noFiles are the files of a user that nobody may act as.
+type noFiles struct{ err error }
+
+func (f noFiles) Open(context.Context, string) (coppice.GuestFile, error) {
+	return coppice.GuestFile{}, f.err
+}
+
+func (f noFiles) Write(context.Context, string, fs.FileMode, io.Reader) error { return f.err }
+
+func (f noFiles) Watch(context.Context, string, func(coppice.FileEvent)) error { return f.err }
