@@ -8,21 +8,22 @@ import (
 	"github.com/coppice-vm/coppice"
 )
 
-// session returns the session of a VM, in which who may act as the users that
-// are granted. Whoever works in a guest gets in here.
-func (s *Server) session(ctx context.Context, who caller, vmID string) (coppice.Session, error) {
+// use returns the session of a VM, in which who may act as the users that are
+// granted. Whoever works in a guest gets in here. by says what for; until release
+// the VM is in use.
+func (s *Server) use(ctx context.Context, who caller, vmID, by string) (session coppice.Session, release func(), err error) {
 	id, err := parseVMID(vmID)
 	if err != nil {
-		return nil, err
+		return nil, nil, err
 	}
 	if who.Identity != "" && who.grant == nil {
-		return nil, coppice.NoVM(id)
+		return nil, nil, coppice.NoVM(id)
 	}
-	session, err := s.config.VMs.Session(ctx, who.Account, id)
+	session, release, err = s.config.VMs.Use(ctx, who.Account, id, by)
 	if err != nil || who.Identity == "" {
-		return session, err
+		return session, release, err
 	}
-	return &confined{session, who.grant}, nil
+	return &confined{session, who.grant}, release, nil
 }
 
 // A confined session lets in only the users that a grant allows. It embeds

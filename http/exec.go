@@ -35,10 +35,11 @@ func (s *Server) execAwait(w http.ResponseWriter, r *http.Request, who caller, i
 	if err := checkCommand(spec); err != nil {
 		return err
 	}
-	session, err := s.session(r.Context(), who, in.VMID)
+	session, release, err := s.use(r.Context(), who, in.VMID, "exec")
 	if err != nil {
 		return err
 	}
+	defer release()
 	var out output
 	patience := keepWaiting(w)
 	status, err := session.Exec(r.Context(), spec, coppice.Stdio{Stdout: &out.stdout, Stderr: &out.stderr})

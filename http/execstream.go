@@ -28,10 +28,11 @@ var errClientLeft = errors.New("the client closed the connection")
 
 // execStream runs a command over a WebSocket: see [api.ExecStart].
 func (s *Server) execStream(w http.ResponseWriter, r *http.Request, who caller) error {
-	session, err := s.session(r.Context(), who, r.PathValue("vm_id"))
+	session, release, err := s.use(r.Context(), who, r.PathValue("vm_id"), "exec")
 	if err != nil {
 		return err
 	}
+	defer release()
 	if !strings.EqualFold(r.Header.Get("Upgrade"), "websocket") {
 		return at(http.StatusUpgradeRequired, coppice.Errorf(coppice.CodeInvalidRequest, "this is a WebSocket; to run a command by one request, POST to exec-await"))
 	}

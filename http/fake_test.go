@@ -71,6 +71,9 @@ type fakeVMs struct {
 	tree       []coppice.Branch
 	guest      coppice.Session
 	exits      chan coppice.Exit
+	uses       []string // what for, one after the other
+	inUse      int      // of them that have not ended
+	touched    int
 	// awaiting has something for every Await that waits.
 	awaiting chan struct{}
 	// fail is what every method returns, if it is set.
@@ -290,15 +293,29 @@ func (f *fakeVMs) Await(ctx context.Context, account coppice.AccountID, id coppi
 	}
 }
 
-func (f *fakeVMs) Session(ctx context.Context, account coppice.AccountID, id coppice.VMID) (coppice.Session, error) {
+func (f *fakeVMs) Use(ctx context.Context, account coppice.AccountID, id coppice.VMID, by string) (coppice.Session, func(), error) {
 	vm, err := f.VM(ctx, account, id)
 	if err != nil {
-		return nil, err
+		return nil, nil, err
 	}
 	if vm.State != coppice.Running {
-		return nil, coppice.Errorf(coppice.CodeVMNotRunning, "VM %s is %s", id, vm.State).With("vmId", id)
+		return nil, nil, coppice.Errorf(coppice.CodeVMNotRunning, "VM %s is %s", id, vm.State).With("vmId", id)
 	}
-	return f.guest, nil
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.inUse++
+	f.uses = append(f.uses, by)
+	return f.guest, sync.OnceFunc(func() {
+		f.mu.Lock()
+		defer f.mu.Unlock()
+		f.inUse--
+	}), nil
+}
+
+func (f *fakeVMs) Touch(coppice.VMID) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.touched++
 }
 
 func (f *fakeVMs) Console(ctx context.Context, account coppice.AccountID, id coppice.VMID) ([]byte, error) {

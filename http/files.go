@@ -21,17 +21,16 @@ import (
 const rawBytes = "application/octet-stream"
 
 // guestFiles returns the files of the VM that r is about, as r's user sees
-// them, and the name of the one that r is about.
-func (s *Server) guestFiles(r *http.Request, who caller) (coppice.GuestFiles, string, error) {
-	name, err := fileName(r.URL)
-	if err != nil {
-		return nil, "", err
+// them, and the name of the one that r is about. The VM is in use until release.
+func (s *Server) guestFiles(r *http.Request, who caller) (files coppice.GuestFiles, name string, release func(), err error) {
+	if name, err = fileName(r.URL); err != nil {
+		return nil, "", nil, err
 	}
-	session, err := s.session(r.Context(), who, r.PathValue("vm_id"))
+	session, release, err := s.use(r.Context(), who, r.PathValue("vm_id"), "files")
 	if err != nil {
-		return nil, "", err
+		return nil, "", nil, err
 	}
-	return session.Files(r.Header.Get(api.HeaderLinuxUser)), name, nil
+	return session.Files(r.Header.Get(api.HeaderLinuxUser)), name, release, nil
 }
 
 // fileName returns the name of the file in a URL: all that follows "/files/",
@@ -50,10 +49,11 @@ func fileName(u *url.URL) (string, error) {
 }
 
 func (s *Server) readFile(w http.ResponseWriter, r *http.Request, who caller) error {
-	files, name, err := s.guestFiles(r, who)
+	files, name, release, err := s.guestFiles(r, who)
 	if err != nil {
 		return err
 	}
+	defer release()
 	file, err := files.Open(r.Context(), name)
 	if err != nil {
 		return fileError(err, name)
@@ -108,10 +108,11 @@ func writeBase64(w http.ResponseWriter, content io.Reader) error {
 }
 
 func (s *Server) writeFile(w http.ResponseWriter, r *http.Request, who caller) error {
-	files, name, err := s.guestFiles(r, who)
+	files, name, release, err := s.guestFiles(r, who)
 	if err != nil {
 		return err
 	}
+	defer release()
 	if name == "" {
 		return coppice.Errorf(coppice.CodeFilesBadRequest, "the path names no file")
 	}

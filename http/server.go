@@ -49,8 +49,12 @@ type VMs interface {
 	Optimize(ctx context.Context, account coppice.AccountID, id coppice.VMID) (string, error)
 	// Await returns when the current run has ended.
 	Await(ctx context.Context, account coppice.AccountID, id coppice.VMID) (coppice.Exit, error)
-	// Session returns the session of a running VM. It stays the owner's: it is not closed here.
-	Session(ctx context.Context, account coppice.AccountID, id coppice.VMID) (coppice.Session, error)
+	// Use returns the session of a VM, which it wakes if it is suspended. It
+	// stays the owner's: it is not closed here. Until release the VM is in use,
+	// for what by says, and not idle.
+	Use(ctx context.Context, account coppice.AccountID, id coppice.VMID, by string) (session coppice.Session, release func(), err error)
+	// Touch says that bytes moved to or from a VM that is not in use.
+	Touch(id coppice.VMID)
 	Console(ctx context.Context, account coppice.AccountID, id coppice.VMID) ([]byte, error)
 	// Tree returns the account's VMs and snapshots, and what they come from.
 	Tree(ctx context.Context, account coppice.AccountID) ([]coppice.Branch, error)

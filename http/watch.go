@@ -12,12 +12,13 @@ import (
 )
 
 // watchFiles reports changes below the user's home as lines of JSON, until the
-// client leaves.
+// client leaves or the VM is suspended: a watch by itself keeps no VM awake.
 func (s *Server) watchFiles(w http.ResponseWriter, r *http.Request, who caller) error {
-	session, err := s.session(r.Context(), who, r.PathValue("vm_id"))
+	session, release, err := s.use(r.Context(), who, r.PathValue("vm_id"), "files")
 	if err != nil {
 		return err
 	}
+	defer release()
 	files := session.Files(r.Header.Get(api.HeaderLinuxUser))
 	// Once the stream has begun it is too late to refuse.
 	if err := isDirectory(r.Context(), files, ""); err != nil {
@@ -39,10 +40,12 @@ func (s *Server) watchFiles(w http.ResponseWriter, r *http.Request, who caller) 
 	}()
 	heartbeat := time.NewTicker(heartbeatInterval)
 	defer heartbeat.Stop()
+	release()
 	err = writeLine(w, nil)
 	for err == nil {
 		select {
 		case e := <-events:
+			s.config.VMs.Touch(coppice.VMID(r.PathValue("vm_id")))
 			var line []byte
 			if line, err = json.Marshal(api.FileEvent{EventType: e.Type, Filename: e.Name}); err == nil {
 				err = writeLine(w, line)

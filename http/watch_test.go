@@ -30,6 +30,11 @@ func TestWatch(t *testing.T) {
 	if !errors.Is(err, context.Canceled) || !cmp.Equal(got, want) {
 		t.Errorf("%+v %v", got, err)
 	}
+	h.vms.mu.Lock()
+	if h.vms.inUse != 0 || h.vms.touched < 2 {
+		t.Errorf("a watch keeps the VM awake by itself (%d), or what it saw does not (%d)", h.vms.inUse, h.vms.touched)
+	}
+	h.vms.mu.Unlock()
 	if err := h.client().Files(id, "eve").Watch(t.Context(), nil); coppice.CodeOf(err) != coppice.CodeUserNotFound {
 		t.Errorf("as eve: %v", err)
 	}

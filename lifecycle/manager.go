@@ -80,6 +80,8 @@ type entry struct {
 	run     coppice.Run   // the process; nil when there is none
 	session *session      // with the guest of run; nil as run is
 	gone    chan struct{} // closed when run is let go of
+	uses    int           // by those who work inside the VM
+	active  time.Time     // when somebody last did, or bytes last moved
 }
 
 // Open returns a manager of the VMs in the store. It answers at once: what an
@@ -201,4 +203,11 @@ func (m *Manager) entry(id coppice.VMID) *entry {
 		m.vms[id] = e
 	}
 	return e
+}
+
+// forget drops what is held of a VM if that is nothing. The caller holds m.mu.
+func (m *Manager) forget(id coppice.VMID, e *entry) {
+	if e.flight == nil && e.run == nil && e.uses == 0 && m.vms[id] == e {
+		delete(m.vms, id)
+	}
 }

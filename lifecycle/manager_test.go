@@ -226,8 +226,8 @@ func TestLife(t *testing.T) {
 		t.Errorf("stopped: %+v", stopped)
 	}
 	h.must(h.Stop(t.Context(), alice, vm.ID)) // again: nothing to do
-	if _, err := h.Session(t.Context(), alice, vm.ID); code(err) != coppice.CodeVMNotRunning {
-		t.Errorf("session with a stopped VM: %v", err)
+	if err := h.use(vm.ID); code(err) != coppice.CodeVMNotRunning {
+		t.Errorf("use of a stopped VM: %v", err)
 	}
 
 	never := time.Duration(0)
@@ -267,7 +267,7 @@ func TestAnotherAccountsVMDoesNotExist(t *testing.T) {
 		"suspend": func(a coppice.AccountID, id coppice.VMID) error { _, err := h.Suspend(ctx, a, id); return err },
 		"delete":  func(a coppice.AccountID, id coppice.VMID) error { _, err := h.Delete(ctx, a, id); return err },
 		"await":   func(a coppice.AccountID, id coppice.VMID) error { _, err := h.Await(ctx, a, id); return err },
-		"session": func(a coppice.AccountID, id coppice.VMID) error { _, err := h.Session(ctx, a, id); return err },
+		"use":     func(a coppice.AccountID, id coppice.VMID) error { _, _, err := h.Use(ctx, a, id, "exec"); return err },
 		"console": func(a coppice.AccountID, id coppice.VMID) error { _, err := h.Console(ctx, a, id); return err },
 		"fork": func(a coppice.AccountID, id coppice.VMID) error {
 			_, err := h.Fork(ctx, a, id, coppice.ForkSpec{Count: 1})

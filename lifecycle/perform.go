@@ -123,9 +123,7 @@ func (m *Manager) launchFlight(id coppice.VMID, e *entry, verb coppice.Verb, fly
 		f.vm, f.err = fly(ctx)
 		m.mu.Lock()
 		e.flight = nil
-		if e.run == nil && (f.vm.Deleted() || f.vm.ID == "") {
-			delete(m.vms, id)
-		}
+		m.forget(id, e)
 		m.mu.Unlock()
 		close(f.done)
 	})

@@ -6,30 +6,6 @@ import (
 	"github.com/coppice-vm/coppice"
 )
 
-// Session returns the session with a running VM's agent. A VM on its way to
-// running is waited for. The session belongs to the manager: do not close it.
-func (m *Manager) Session(ctx context.Context, account coppice.AccountID, id coppice.VMID) (coppice.Session, error) {
-	for {
-		vm, err := m.present(ctx, account, id)
-		if err != nil {
-			return nil, err
-		}
-		m.mu.Lock()
-		e := *m.entry(id)
-		m.mu.Unlock()
-		if e.flight != nil && leadsToRunning(e.flight.verb) {
-			if _, err := e.flight.wait(ctx); ctx.Err() != nil {
-				return nil, err
-			}
-			continue
-		}
-		if vm.State != coppice.Running || e.run == nil {
-			return nil, notRunning(&vm)
-		}
-		return m.session(ctx, &vm, e)
-	}
-}
-
 // session returns the session of a run, and opens it if that is still to be done.
 func (m *Manager) session(ctx context.Context, vm *coppice.VM, e entry) (coppice.Session, error) {
 	return e.session.get(ctx, func(ctx context.Context) (coppice.Session, error) {

@@ -91,7 +91,7 @@ func TestSettleAfterADaemonDied(t *testing.T) {
 				}
 				if test.want != coppice.Absent {
 					started := h.must(h.Start(t.Context(), alice, vm.ID, coppice.StartOptions{}))
-					if _, err := h.Session(t.Context(), alice, started.ID); err != nil {
+					if err := h.use(started.ID); err != nil {
 						t.Errorf("session: %v", err)
 					}
 				}
@@ -109,7 +109,7 @@ func TestMemorySurvivesTheDaemon(t *testing.T) {
 	h.hv.Poke(vm.ID, []byte("still here"))
 	h.leave(t.Context())
 	h.open()
-	if _, err := h.Session(t.Context(), alice, vm.ID); err != nil {
+	if err := h.use(vm.ID); err != nil {
 		t.Fatal(err)
 	}
 	if after := h.await(vm.ID, coppice.Running); after.Instance != vm.Instance || string(h.hv.Peek(vm.ID)) != "still here" {

@@ -105,10 +105,11 @@ func (m *Manager) makeTemplate(ctx context.Context, size coppice.Size) (c coppic
 		return c, err
 	}
 	defer m.Delete(m.base, coppice.SystemAccount, vm.ID)
-	session, err := m.Session(ctx, coppice.SystemAccount, vm.ID)
+	session, release, err := m.Use(ctx, coppice.SystemAccount, vm.ID, "template")
 	if err != nil {
 		return c, err
 	}
+	defer release()
 	if _, err := session.Exec(ctx, coppice.ExecSpec{Command: settled, Timeout: settleTime}, coppice.Stdio{}); err != nil {
 		return c, err
 	}
