@@ -95,7 +95,9 @@ type VM struct {
 	// asked for: "the guest powered itself off". Empty otherwise.
 	Reason string
 
-	Size        Size
+	Size Size
+	// Target is the size that a resize in flight leads to; zero otherwise.
+	Target      Size
 	Persistence Persistence
 	// IdleTimeout after which the VM is reclaimed; 0 means never.
 	IdleTimeout time.Duration
@@ -143,6 +145,16 @@ type NewVM struct {
 type StartOptions struct {
 	// IdleTimeout is nil to leave it as it is; 0 means never. It holds from then on.
 	IdleTimeout *time.Duration
+}
+
+// A ResizeSpec says what a VM is to have from now on. What is nil stays as it is.
+type ResizeSpec struct {
+	VCPUs     *int
+	MemoryMiB *int64
+	DiskMiB   *int64 // only more
+	// DiscardMemory allows that a suspended VM loses the memory it was to go on
+	// with. It is stopped then.
+	DiscardMemory bool
 }
 
 // A ForkSpec says how the children of a fork are to be.

@@ -84,6 +84,18 @@ type Started struct {
 	ConsoleURL *string  `json:"console_url"`
 }
 
+// ResizeVM asks for another size. What is absent stays as it is.
+type ResizeVM struct {
+	_             struct{} `json:"-" additionalProperties:"true"`
+	VCPUCount     *int     `json:"vcpuCount,omitempty" doc:"A power of two"`
+	MemSizeGb     *float64 `json:"memSizeGb,omitempty" doc:"GiB of memory; in MiB a power of two"`
+	RootfsSizeGb  *float64 `json:"rootfsSizeGb,omitempty" doc:"GiB of root disk, no less than it has; rounded up to whole MiB"`
+	DiscardMemory *bool    `json:"discardMemory,omitempty" doc:"Let a suspended VM lose the memory it was to go on with; it is stopped then. Without it that is refused"`
+}
+
+// ResizedVM answers a resize.
+type ResizedVM struct{}
+
 // StoppedVM answers a stop.
 type StoppedVM struct {
 	VMID         string `json:"vmId"`

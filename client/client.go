@@ -114,6 +114,11 @@ func (c *Client) Start(ctx context.Context, id string, opts api.StartVM) (api.St
 	return call[api.Started](ctx, c, "POST", vmPath(id, "/start"), opts, "")
 }
 
+// Resize gives a VM another size and returns when it has it.
+func (c *Client) Resize(ctx context.Context, id string, spec api.ResizeVM) (api.ResizedVM, error) {
+	return call[api.ResizedVM](ctx, c, "POST", vmPath(id, "/resize"), spec, "")
+}
+
 // Stop shuts a VM down and returns when it has stopped.
 func (c *Client) Stop(ctx context.Context, id string) (api.StoppedVM, error) {
 	return call[api.StoppedVM](ctx, c, "POST", vmPath(id, "/stop"), nil, "")

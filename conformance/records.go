@@ -23,7 +23,8 @@ func aVM(id coppice.VMID) coppice.VM {
 	return coppice.VM{
 		ID: id, Account: "alice", Name: "näme with ' and \x00 and \"",
 		State: coppice.Running, Verb: coppice.Suspend, VerbSince: epoch.Add(1), Reason: "a reason",
-		Size: coppice.Size{VCPUs: 2, MemoryMiB: 1024, DiskMiB: 16384},
+		Size:   coppice.Size{VCPUs: 2, MemoryMiB: 1024, DiskMiB: 16384},
+		Target: coppice.Size{VCPUs: 4, MemoryMiB: 2048, DiskMiB: 20480},
 		Persistence: coppice.Persistence{
 			Type: coppice.Ephemeral, Priority: 7, DeleteEvent: coppice.OnSuspend,
 		},

@@ -288,6 +288,15 @@ func (r *numbers) Read(p []byte) (int, error) {
 // qemu returns the process of a VM.
 func qemu(t *testing.T, vm string) int {
 	t.Helper()
+	pid := processOf(vm)
+	if pid == 0 {
+		t.Fatalf("no process of VM %s", vm)
+	}
+	return pid
+}
+
+// processOf returns the process of a VM, 0 if there is none.
+func processOf(vm string) int {
 	found, _ := filepath.Glob("/proc/[0-9]*/cmdline")
 	for _, name := range found {
 		b, err := os.ReadFile(name)
@@ -296,7 +305,6 @@ func qemu(t *testing.T, vm string) int {
 			return pid
 		}
 	}
-	t.Fatalf("no process of VM %s", vm)
 	return 0
 }
 

@@ -65,6 +65,7 @@ type fakeVMs struct {
 	created coppice.NewVM // by the last Create
 	started coppice.StartOptions
 	forked  coppice.ForkSpec
+	resized coppice.ResizeSpec
 	// forkErrors are what the first forks fail with; nil ones do not.
 	forkErrors []error
 	captures   map[coppice.CaptureID]coppice.Capture
@@ -192,6 +193,11 @@ func (f *fakeVMs) Suspend(_ context.Context, account coppice.AccountID, id coppi
 	vm, err := f.change(account, id, coppice.Suspended)
 	vm.Base = coppice.NewCaptureID()
 	return vm, err
+}
+
+func (f *fakeVMs) Resize(ctx context.Context, account coppice.AccountID, id coppice.VMID, spec coppice.ResizeSpec) (coppice.VM, error) {
+	f.resized = spec
+	return f.VM(ctx, account, id)
 }
 
 func (f *fakeVMs) Fork(ctx context.Context, account coppice.AccountID, id coppice.VMID, spec coppice.ForkSpec) ([]coppice.Fork, error) {

@@ -11,7 +11,6 @@ import (
 func (s *Server) notOffered() []route {
 	var routes []route
 	for _, n := range []struct{ method, path, what string }{
-		{"POST", "/v1/vms/{vm_id}/resize", "resizing a VM"},
 		{"GET", "/v1/vms/{vm_id}/build", "builds"},
 		{"GET", "/v1/vms/{vm_id}/stats/stream", "statistics of a VM"},
 		{every, "/v1/vms/{vm_id}/pty", "terminal sessions"},

@@ -46,6 +46,7 @@ func (s *Server) routes() []route {
 		{"POST", "/v1/vms/{vm_id}/stop", owner, "stopVM", "Shut a VM down and wait until it has stopped", typed(s.stopVM)},
 		{"POST", "/v1/vms/{vm_id}/kill", owner, "killVM", "End a VM's run without asking the guest", typed(s.killVM)},
 		{"POST", "/v1/vms/{vm_id}/suspend", owner, "suspendVM", "Keep what a running VM is and end its process", typed(s.suspendVM)},
+		{"POST", "/v1/vms/{vm_id}/resize", owner, "resizeVM", "Give a VM another size; one that runs is shut down for it and boots again", typed(s.resizeVM)},
 		{"POST", "/v1/vms/{vm_id}/fork", owner, "forkVM", "Make VMs that go on from where one is now, and wait until they can be used", typed(s.forkVM)},
 		{"POST", "/v1/vms/{vm_id}/optimize", owner, "optimizeVM", "Give back what is stored for a VM and not needed", typed(s.optimizeVM)},
 		{"POST", "/v1/vms/{vm_id}/await", owner, "awaitVM", "Wait until the current run has ended", parsed[vmInput, api.Exited](s.awaitVM)},

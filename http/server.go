@@ -43,6 +43,7 @@ type VMs interface {
 	Kill(ctx context.Context, account coppice.AccountID, id coppice.VMID) (coppice.VM, error)
 	Delete(ctx context.Context, account coppice.AccountID, id coppice.VMID) (coppice.VM, error)
 	Suspend(ctx context.Context, account coppice.AccountID, id coppice.VMID) (coppice.VM, error)
+	Resize(ctx context.Context, account coppice.AccountID, id coppice.VMID, spec coppice.ResizeSpec) (coppice.VM, error)
 	// Fork returns the children in their order, those too that failed.
 	Fork(ctx context.Context, account coppice.AccountID, id coppice.VMID, spec coppice.ForkSpec) ([]coppice.Fork, error)
 	// Optimize gives back what is stored and not needed, and says what that was.

@@ -269,6 +269,10 @@ func TestAnotherAccountsVMDoesNotExist(t *testing.T) {
 		"await":   func(a coppice.AccountID, id coppice.VMID) error { _, err := h.Await(ctx, a, id); return err },
 		"use":     func(a coppice.AccountID, id coppice.VMID) error { _, _, err := h.Use(ctx, a, id, "exec"); return err },
 		"console": func(a coppice.AccountID, id coppice.VMID) error { _, err := h.Console(ctx, a, id); return err },
+		"resize": func(a coppice.AccountID, id coppice.VMID) error {
+			_, err := h.Resize(ctx, a, id, coppice.ResizeSpec{})
+			return err
+		},
 		"fork": func(a coppice.AccountID, id coppice.VMID) error {
 			_, err := h.Fork(ctx, a, id, coppice.ForkSpec{Count: 1})
 			return err

@@ -27,8 +27,9 @@ type work func(ctx context.Context, vm *coppice.VM) error
 // A request is a verb on its way to a VM.
 type request struct {
 	verb coppice.Verb
-	// edit is applied to the row as the verb is taken; may be nil.
-	edit func(*coppice.VM)
+	// edit is applied to the row as the verb is taken, or says why that may not
+	// be; may be nil.
+	edit func(*coppice.VM) error
 	do   work
 	// after is done when the row says that the verb has worked; may be nil. What
 	// it leaves undone, settling the row would do.
@@ -37,6 +38,15 @@ type request struct {
 	// held, whether the fact still holds.
 	still func(*entry) bool
 }
+
+// A detour is the error of work that failed and left the VM in another state
+// than its step says.
+type detour struct {
+	error
+	to coppice.State
+}
+
+func (d *detour) Unwrap() error { return d.error }
 
 var (
 	errLeaving   = errors.New("the daemon is leaving")
@@ -151,7 +161,9 @@ func (m *Manager) claim(ctx context.Context, id coppice.VMID, r request) (vm cop
 			return refused(vm, r.verb)
 		}
 		if r.edit != nil {
-			r.edit(vm)
+			if err := r.edit(vm); err != nil {
+				return err
+			}
 		}
 		if verdict == Do {
 			take(vm, r.verb)
@@ -170,6 +182,10 @@ func take(vm *coppice.VM, verb coppice.Verb) {
 	switch verb {
 	case coppice.Restore, coppice.Start, coppice.Resume, coppice.Reboot:
 		vm.Instance = coppice.NewInstanceID()
+	case coppice.Resize:
+		if vm.State == coppice.Running {
+			vm.Instance = coppice.NewInstanceID()
+		}
 	}
 }
 
@@ -184,13 +200,16 @@ func (m *Manager) carryOut(ctx context.Context, vm coppice.VM, step Step, do wor
 		// The row keeps its verb: whoever comes next settles it.
 		return vm, leaving()
 	}
-	if err != nil && errors.Is(context.Cause(ctx), errPreempted) {
-		err = errPreempted // whatever it looked like from inside
-	}
 	vm.State = step.Works
 	if err != nil {
-		err = asError(err)
 		vm.State = step.Fails
+		if d, ok := errors.AsType[*detour](err); ok {
+			vm.State = d.to
+		}
+		if errors.Is(context.Cause(ctx), errPreempted) {
+			err = errPreempted // whatever it looked like from inside
+		}
+		err = asError(err)
 		vm.Reason = err.(*coppice.Error).Message
 	}
 	vm.Verb = coppice.Idle

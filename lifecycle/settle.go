@@ -119,6 +119,8 @@ func (m *Manager) workOf(verb coppice.Verb) work {
 		return m.stop
 	case coppice.Kill:
 		return m.pullPlug
+	case coppice.Resize:
+		return m.resizeAgain
 	case coppice.Delete:
 		return m.delete
 	}

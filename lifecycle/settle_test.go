@@ -47,6 +47,11 @@ func TestSettleAfterADaemonDied(t *testing.T) {
 		{"kill of a lost VM", coppice.Failed, coppice.Kill, false, false, coppice.Stopped},
 		{"reboot", coppice.Running, coppice.Reboot, true, false, coppice.Running},
 		{"reboot, between two runs", coppice.Running, coppice.Reboot, false, false, coppice.Running},
+		{"resize", coppice.Running, coppice.Resize, true, false, coppice.Running},
+		{"resize, between two runs", coppice.Running, coppice.Resize, false, false, coppice.Running},
+		{"resize, host rebooted", coppice.Running, coppice.Resize, false, true, coppice.Running},
+		{"resize of a stopped VM", coppice.Stopped, coppice.Resize, false, false, coppice.Stopped},
+		{"resize of a suspended VM", coppice.Suspended, coppice.Resize, false, false, coppice.Stopped},
 		{"delete", coppice.Running, coppice.Delete, true, false, coppice.Absent},
 		{"delete, process gone", coppice.Stopped, coppice.Delete, false, false, coppice.Absent},
 	} {
@@ -61,6 +66,9 @@ func TestSettleAfterADaemonDied(t *testing.T) {
 
 				h.must(h.store.UpdateVM(t.Context(), vm.ID, func(vm *coppice.VM) error {
 					vm.State, vm.Verb = test.state, test.verb
+					if test.verb == coppice.Resize {
+						vm.Target = large
+					}
 					return nil
 				}))
 				if test.process && !h.runs(vm.ID) {
@@ -85,6 +93,9 @@ func TestSettleAfterADaemonDied(t *testing.T) {
 				}
 				if h.runs(vm.ID) != (test.want == coppice.Running) {
 					t.Errorf("a process is there: %v", h.runs(vm.ID))
+				}
+				if test.verb == coppice.Resize {
+					h.wants(after, test.want, large)
 				}
 				if changed := test.state == coppice.Running && test.verb != coppice.Stop && test.verb != coppice.Kill; changed && test.want != coppice.Running && test.want != coppice.Absent && after.Reason == "" {
 					t.Error("it does not say why")

@@ -13,10 +13,11 @@ import (
 // where it was, a stopped one boots, a lost one boots from the disk it left.
 // Nothing is done to one that runs, beyond what the options say.
 func (m *Manager) Start(ctx context.Context, account coppice.AccountID, id coppice.VMID, options coppice.StartOptions) (coppice.VM, error) {
-	edit := func(vm *coppice.VM) {
+	edit := func(vm *coppice.VM) error {
 		if options.IdleTimeout != nil {
 			vm.IdleTimeout = *options.IdleTimeout
 		}
+		return nil
 	}
 	for {
 		vm, err := m.present(ctx, account, id)
@@ -38,7 +39,7 @@ func (m *Manager) Start(ctx context.Context, account coppice.AccountID, id coppi
 		}
 		started, err := m.perform(ctx, id, r)
 		joined := started
-		if edit(&joined); err == nil && started.State == coppice.Running && joined == started {
+		if edit(&joined) == nil && err == nil && started.State == coppice.Running && joined == started {
 			return started, nil
 		}
 		if err != nil && !m.overtaken(ctx, vm, err) {

@@ -49,8 +49,9 @@ var table = map[coppice.Verb]map[coppice.State]Step{
 		coppice.Running: {Works: coppice.Running, Fails: coppice.Stopped},
 	},
 	coppice.Resize: {
-		coppice.Stopped: {Works: coppice.Stopped, Fails: coppice.Stopped},
-		coppice.Running: {Works: coppice.Running, Fails: coppice.Stopped},
+		coppice.Stopped:   {Works: coppice.Stopped, Fails: coppice.Stopped},
+		coppice.Running:   {Works: coppice.Running, Fails: coppice.Stopped},
+		coppice.Suspended: {Works: coppice.Stopped, Fails: coppice.Suspended},
 	},
 	coppice.Delete: {
 		coppice.Running:   {Works: coppice.Absent, Fails: coppice.Failed},

@@ -20,7 +20,7 @@ func TestPlan(t *testing.T) {
 		coppice.Stop:    {"-", "stopped/failed", "stopped/failed", "=", "-"},
 		coppice.Kill:    {"-", "stopped/failed", "stopped/failed", "=", "stopped/failed"},
 		coppice.Reboot:  {"-", "running/stopped", "-", "-", "-"},
-		coppice.Resize:  {"-", "running/stopped", "-", "stopped/stopped", "-"},
+		coppice.Resize:  {"-", "running/stopped", "stopped/suspended", "stopped/stopped", "-"},
 		coppice.Delete:  {"=", "absent/failed", "absent/failed", "absent/failed", "absent/failed"},
 	}
 	if len(columns) != len(coppice.States) || len(cells) != len(coppice.Verbs) {
@@ -107,7 +107,11 @@ func TestSettle(t *testing.T) {
 			coppice.Failed:    all(coppice.Failed, Redo),
 		},
 		coppice.Reboot: {coppice.Running: all(coppice.Running, Redo)},
-		coppice.Resize: {coppice.Running: all(coppice.Running, Redo), coppice.Stopped: all(coppice.Stopped, Redo)},
+		coppice.Resize: {
+			coppice.Running:   all(coppice.Running, Redo),
+			coppice.Suspended: all(coppice.Suspended, Redo),
+			coppice.Stopped:   all(coppice.Stopped, Redo),
+		},
 		coppice.Delete: {
 			coppice.Running:   all(coppice.Running, Redo),
 			coppice.Suspended: all(coppice.Suspended, Redo),

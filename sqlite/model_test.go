@@ -112,6 +112,7 @@ func drawRow(t *rapid.T, vm coppice.VM) coppice.VM {
 		MemoryMiB: rapid.Int64Range(1, 1<<40).Draw(t, "memory"),
 		DiskMiB:   rapid.Int64Range(1, 1<<40).Draw(t, "disk"),
 	}
+	vm.Target.VCPUs = rapid.IntRange(0, 64).Draw(t, "target")
 	vm.Persistence = coppice.Persistence{
 		Type:        rapid.SampledFrom([]coppice.PersistenceType{coppice.Sticky, coppice.Persistent, coppice.Ephemeral}).Draw(t, "type"),
 		Priority:    rapid.IntRange(0, 10).Draw(t, "priority"),

@@ -92,6 +92,26 @@ describe("VM lifecycle", () => {
     assert.equal(mine.state, "running");
     assert.ok(!Number.isNaN(new Date(mine.createdAt).getTime()));
   });
+
+  test("the page's resize: the disk is kept, the memory is not", async () => {
+    await vm.exec("echo lost >/dev/shm/lost");
+    assert.deepEqual(await vm.resize({ cpu: 8, memory: 16, storage: 80 }), {});
+    const { stdout } = await vm.exec(
+      "nproc; awk '/MemTotal/ {print ($2 > 15 * 1024 * 1024)}' /proc/meminfo; df --output=size -BG / | awk 'END {print ($1 + 0 >= 78)}'; cat /root/kept; ls /dev/shm",
+    );
+    assert.deepEqual(stdout.trim().split(/\s+/), ["8", "1", "1", "kept"]);
+    const { state, sizing } = await vm.getInfo();
+    assert.deepEqual([state, sizing], ["running", { vcpuCount: 8, memSizeMib: 16 * 1024, rootfsSizeMb: 80 * 1024 }]);
+
+    await assert.rejects(vm.resize({}), Errors.ResizeVmEmptyRequestError);
+    await assert.rejects(vm.resize({ cpu: 3 }), Errors.ResizeVmVcpuNotPowerOfTwoError);
+    await assert.rejects(vm.resize({ memory: 1 / 1024 }), Errors.ResizeVmMemOutOfRangeError);
+    await assert.rejects(vm.resize({ storage: 40 }), (err) => {
+      assert.ok(err instanceof Errors.ResizeVmRootfsShrinkNotSupportedError, err);
+      assert.deepEqual([err.body.currentMb, err.body.requestedMb], [80 * 1024, 40 * 1024]);
+      return true;
+    });
+  });
 });
 
 describe("forked, suspended, snapshot", () => {
