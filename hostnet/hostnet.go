@@ -1,0 +1,276 @@
+// Package hostnet gives every VM a network namespace of its own, with the tap
+// that is the guest's network card, and decides there what the guest may reach.
+//
+//	guest ── tap │ the VM's namespace: router, resolver, rules │ uplink ── cpvN │ the host
+//
+// A namespace is kept by a file in Config.Dir, named like the VM: nsenter --net=FILE
+// looks inside. A file that is a namespace is complete, since it becomes one last.
+// The uplink is there only while something outside may be reached.
+//
+// The rules are the kernel's, and so is all that carries packets: that goes on
+// without the daemon. Only names are resolved by the daemon itself.
+package hostnet
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"log/slog"
+	"net/netip"
+	"os"
+	"path/filepath"
+	"sync"
+
+	"github.com/coppice-vm/coppice"
+)
+
+// Config says where networks are kept.
+type Config struct {
+	// Dir has a file for each network. It is made if need be.
+	Dir string
+	// Resolvers answer the guests' questions for names; none is those of the
+	// host's /etc/resolv.conf, whatever they are at the time.
+	Resolvers []netip.AddrPort
+	Log       *slog.Logger
+}
+
+// A Network is a [coppice.Network] of Linux namespaces.
+type Network struct {
+	Config
+
+	mu     sync.Mutex
+	guests map[coppice.VMID]*guest
+}
+
+// A guest is what this daemon holds of a VM's network.
+type guest struct {
+	setting sync.Mutex // held while the network is set up or torn down, and guards:
+	ns      *os.File   // nil if there is none
+	egress  coppice.Egress
+	names   *resolver // nil while it was not needed yet
+
+	mu    sync.Mutex
+	conns map[io.Closer]bool // of Dial; nil when there may be none
+}
+
+// New returns a network. It neither makes nor looks for anything yet.
+func New(cfg Config) *Network {
+	return &Network{Config: cfg, guests: map[coppice.VMID]*guest{}}
+}
+
+// Close lets go of every network, which another one of the same directory can
+// take up. Names are not resolved meanwhile.
+func (n *Network) Close() error {
+	n.mu.Lock()
+	guests := n.guests
+	n.guests = map[coppice.VMID]*guest{}
+	n.mu.Unlock()
+	var errs []error
+	for _, g := range guests {
+		g.setting.Lock()
+		errs = append(errs, g.letGo())
+		g.setting.Unlock()
+	}
+	return errors.Join(errs...)
+}
+
+// guest returns what is held of a VM's network.
+func (n *Network) guest(id coppice.VMID) *guest {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	g := n.guests[id]
+	if g == nil {
+		g = &guest{}
+		n.guests[id] = g
+	}
+	return g
+}
+
+func (n *Network) file(id coppice.VMID) string { return filepath.Join(n.Dir, string(id)) }
+
+// SetUp implements [coppice.Network].
+func (n *Network) SetUp(ctx context.Context, id coppice.VMID, egress coppice.Egress) error {
+	if err := ctx.Err(); err != nil {
+		return err
+	}
+	if !id.Valid() { // or the name might lead out of the directory
+		return fmt.Errorf("set up a network: %q is no VM id", id)
+	}
+	g := n.guest(id)
+	g.setting.Lock()
+	defer g.setting.Unlock()
+	if err := n.setUp(g, id, egress); err != nil {
+		return fmt.Errorf("set up the network of %s: %w", id, err)
+	}
+	return nil
+}
+
+func (n *Network) setUp(g *guest, id coppice.VMID, egress coppice.Egress) error {
+	err := n.take(g, id)
+	if errors.Is(err, coppice.ErrNoNetwork) {
+		err = n.make(g, id)
+	}
+	if err != nil {
+		return err
+	}
+	if g.egress == egress {
+		return nil
+	}
+	g.egress = "" // until it is in force
+	if err := n.put(g, egress); err != nil {
+		if g.names != nil {
+			g.names.obey(coppice.EgressClosed) // or it would allow what the old rules do not
+		}
+		return err
+	}
+	g.egress = egress
+	return nil
+}
+
+// put puts a policy in force, the resolver first: it is what adds to the rules.
+func (n *Network) put(g *guest, egress coppice.Egress) error {
+	if g.names != nil {
+		g.names.obey(egress)
+	}
+	if egress.Closed() {
+		return inside(g.ns, func() error { return errors.Join(enforce(egress), cutUplink()) })
+	}
+	if err := uplink(g.ns); err != nil {
+		return err
+	}
+	if err := inside(g.ns, func() error { return enforce(egress) }); err != nil {
+		return err
+	}
+	if g.names != nil {
+		return nil
+	}
+	var err error
+	g.names, err = n.newResolver(g.ns, egress)
+	return err
+}
+
+// take opens a network that is there; [coppice.ErrNoNetwork] if there is none.
+// The caller holds g.setting, here and below.
+func (n *Network) take(g *guest, id coppice.VMID) error {
+	if g.ns != nil {
+		return nil
+	}
+	ns, err := openNamespace(n.file(id))
+	if err != nil {
+		return err
+	}
+	g.hold(ns)
+	return nil
+}
+
+// make makes a network, closed.
+func (n *Network) make(g *guest, id coppice.VMID) error {
+	if err := os.MkdirAll(n.Dir, 0o700); err != nil {
+		return err
+	}
+	ns, err := newNamespace(func() error {
+		if err := furnish(); err != nil {
+			return err
+		}
+		return fence()
+	})
+	if err != nil {
+		return err
+	}
+	if err := keepNamespace(ns, n.file(id)); err != nil {
+		return errors.Join(err, ns.Close())
+	}
+	g.hold(ns)
+	return nil
+}
+
+func (g *guest) hold(ns *os.File) {
+	g.ns, g.egress = ns, ""
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	g.conns = map[io.Closer]bool{}
+}
+
+// letGo closes all that is held of a network.
+func (g *guest) letGo() error {
+	var errs []error
+	g.mu.Lock()
+	for conn := range g.conns {
+		errs = append(errs, conn.Close())
+	}
+	g.conns = nil
+	g.mu.Unlock()
+	if g.names != nil {
+		g.names.close()
+		g.names = nil
+	}
+	if g.ns != nil {
+		errs = append(errs, g.ns.Close())
+		g.ns = nil
+	}
+	g.egress = ""
+	return errors.Join(errs...)
+}
+
+// TearDown implements [coppice.Network].
+func (n *Network) TearDown(ctx context.Context, id coppice.VMID) error {
+	if !id.Valid() {
+		return fmt.Errorf("tear down a network: %q is no VM id", id)
+	}
+	g := n.guest(id)
+	g.setting.Lock()
+	defer g.setting.Unlock()
+	if err := n.tearDown(g, id); err != nil {
+		return fmt.Errorf("tear down the network of %s: %w", id, err)
+	}
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	if n.guests[id] == g {
+		delete(n.guests, id)
+	}
+	return nil
+}
+
+// tearDown empties a namespace before it goes: whatever still holds it, nothing
+// is left on the host.
+func (n *Network) tearDown(g *guest, id coppice.VMID) error {
+	err := n.take(g, id)
+	if err == nil {
+		err = inside(g.ns, clear)
+	}
+	if err != nil && !errors.Is(err, coppice.ErrNoNetwork) {
+		return err
+	}
+	return errors.Join(g.letGo(), dropNamespace(n.file(id)))
+}
+
+// Networks implements [coppice.Network].
+func (n *Network) Networks(ctx context.Context) ([]coppice.VMID, error) {
+	files, err := os.ReadDir(n.Dir)
+	if err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return nil, err
+	}
+	var ids []coppice.VMID
+	for _, f := range files {
+		if id := coppice.VMID(f.Name()); id.Valid() {
+			ids = append(ids, id)
+		}
+	}
+	return ids, nil
+}
+
+// use does something with the namespace of a VM that has one.
+func (n *Network) use(id coppice.VMID, do func(*guest, *os.File) error) error {
+	if !id.Valid() {
+		return fmt.Errorf("%q is no VM id", id)
+	}
+	g := n.guest(id)
+	g.setting.Lock()
+	defer g.setting.Unlock()
+	if err := n.take(g, id); err != nil {
+		return err
+	}
+	return do(g, g.ns)
+}
