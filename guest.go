@@ -40,8 +40,26 @@ type Session interface {
 	Shutdown(ctx context.Context) error
 	// Files returns the guest's files as user sees them; empty is root.
 	Files(user string) GuestFiles
+	GuestSockets
 	// Close ends the session and every call in flight. The guest goes on.
 	Close() error
+}
+
+// GuestSockets are the sockets of a guest as a process of a user's in it sees
+// them, so that what only the guest's loopback reaches is in reach. user is a
+// name or number; empty is root. network is "tcp", with an address host:port
+// that the guest resolves, or "unix", with a path.
+type GuestSockets interface {
+	// Dial connects to a socket. The error wraps [syscall.ECONNREFUSED] if nobody
+	// listens, and [fs.ErrNotExist] or [fs.ErrPermission] for such a path. The
+	// connection can be closed for writing only (CloseWrite); it outlives ctx,
+	// and breaks with the session's stream. The receiver closes it.
+	Dial(ctx context.Context, user, network, address string) (net.Conn, error)
+	// Listen listens on a socket, until the listener is closed or the session's
+	// stream breaks; port 0 takes a free one. The path of a unix socket is the
+	// user's, for nobody else, and goes with the listener. The error wraps
+	// [syscall.EADDRINUSE] if the address is taken.
+	Listen(ctx context.Context, user, network, address string) (net.Listener, error)
 }
 
 // An ExecSpec is a command for a guest.

@@ -61,6 +61,9 @@ func TestGuest(t *testing.T, boot func(t *testing.T) (coppice.Guest, Machine)) {
 		"files that are not":              testFilesMissing,
 		"directories are listed":          testDirectories,
 		"directories are watched":         testWatch,
+		"sockets connect":                 testSockets,
+		"sockets that are not":            testSocketsMissing,
+		"sockets break with the stream":   testSocketsBreak,
 		"a broken connection is replaced": testReconnect,
 		"close ends calls":                testClose,
 		"the clock is set":                func(t *testing.T, e *exam) { must(t, e.SetClock(t.Context())) },
@@ -75,7 +78,7 @@ var identity = coppice.GuestIdentity{VM: "abcdefghij0123456789", Instance: "9876
 
 // dial dials the machine and remembers the connection.
 func (e *exam) dial(ctx context.Context) (net.Conn, error) {
-	conn, err := e.Dial(ctx)
+	conn, err := e.Machine.Dial(ctx)
 	e.mu.Lock()
 	defer e.mu.Unlock()
 	e.conn = conn

@@ -38,8 +38,12 @@ type call struct {
 
 // call begins a call of the session, on a link that works. The caller closes it.
 func (s *session) call(ctx context.Context, req wire.Request) (*call, error) {
+	room := s.calls
+	if req.Op == wire.OpDial || req.Op == wire.OpListen || req.Op == wire.OpAccept {
+		room = s.sockets
+	}
 	select {
-	case s.calls <- struct{}{}:
+	case room <- struct{}{}:
 	case <-ctx.Done():
 		return nil, ctx.Err()
 	case <-s.closed:
@@ -47,10 +51,10 @@ func (s *session) call(ctx context.Context, req wire.Request) (*call, error) {
 	}
 	c, err := s.begin(ctx, req)
 	if err != nil {
-		<-s.calls
+		<-room
 		return nil, err
 	}
-	c.done = func() { <-s.calls }
+	c.done = func() { <-room }
 	return c, nil
 }
 

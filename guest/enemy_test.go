@@ -139,6 +139,39 @@ func TestEndlessListing(t *testing.T) {
 	}
 }
 
+// A guest can say nothing about a connection that is more than its content.
+func TestSocketLies(t *testing.T) {
+	for name, after := range map[string]string{
+		"nothing":            "",
+		"a huge frame":       "d\xFF\xFF\xFF\xFF",
+		"a frame of no kind": "?\x00\x00\x00\x00",
+		"half a header":      "d\x00\x00",
+		"half a frame":       "d\x00\x00\x01\x00x",
+		"an answer":          "h\x00\x00\x00\x02{}",
+	} {
+		t.Run(name, func(t *testing.T) {
+			s, err := New(slog.New(slog.DiscardHandler)).Connect(t.Context(), liar(t, func(_ wire.Request, c net.Conn) {
+				wire.WriteJSON(c, wire.Head, wire.Done{})
+				io.WriteString(c, after)
+			}), alice)
+			must(t, err)
+			defer s.Close()
+			conn, err := s.Dial(t.Context(), "", "tcp", "localhost:80")
+			must(t, err)
+			defer conn.Close()
+			if content, err := io.ReadAll(conn); err == nil {
+				t.Errorf("%d bytes were taken for a whole content", len(content))
+			}
+			l, err := s.Listen(t.Context(), "", "tcp", "localhost:80")
+			must(t, err)
+			defer l.Close()
+			if _, err := l.Accept(); err == nil {
+				t.Error("a connection was taken from a guest that has none")
+			}
+		})
+	}
+}
+
 // muxFrame is a frame of yamux.
 func muxFrame(kind byte, flags uint16, stream, length uint32) []byte {
 	frame := []byte{0, kind}

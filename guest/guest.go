@@ -22,6 +22,9 @@ const (
 	// callsAtOnce is how many calls of a session may be in flight. More wait.
 	// Each may cost the host as much memory as a stream of the session holds.
 	callsAtOnce = wire.Streams / 2
+	// socketsAtOnce is how many connections and listeners there may be beside
+	// these: they may last, and shall not keep a command from being run.
+	socketsAtOnce = wire.Streams
 	// reconnectDeadline bounds the wait for an agent that was there before.
 	reconnectDeadline = 30 * time.Second
 )
@@ -37,12 +40,13 @@ func New(log *slog.Logger) *Guest { return &Guest{log} }
 // returns, the guest's clock is right.
 func (g *Guest) Connect(ctx context.Context, dial func(context.Context) (net.Conn, error), id coppice.GuestIdentity) (coppice.Session, error) {
 	s := &session{
-		log:    g.log.With("vm", id.VM),
-		dial:   dial,
-		id:     id,
-		calls:  make(chan struct{}, callsAtOnce),
-		turn:   make(chan struct{}, 1),
-		closed: make(chan struct{}),
+		log:     g.log.With("vm", id.VM),
+		dial:    dial,
+		id:      id,
+		calls:   make(chan struct{}, callsAtOnce),
+		sockets: make(chan struct{}, socketsAtOnce),
+		turn:    make(chan struct{}, 1),
+		closed:  make(chan struct{}),
 	}
 	link, err := s.connect(ctx, id)
 	if err != nil {
@@ -59,9 +63,10 @@ type session struct {
 	dial func(context.Context) (net.Conn, error)
 	id   coppice.GuestIdentity
 
-	calls chan struct{} // has an element for each call in flight
-	turn  chan struct{} // has an element while somebody uses link
-	link  *link         // the last one; it may be broken
+	calls   chan struct{} // has an element for each call in flight
+	sockets chan struct{} // likewise, for those that connect or listen
+	turn    chan struct{} // has an element while somebody uses link
+	link    *link         // the last one; it may be broken
 
 	close  sync.Once
 	closed chan struct{}

@@ -4,6 +4,7 @@ import (
 	"context"
 	"io"
 	"io/fs"
+	"net"
 
 	"github.com/coppice-vm/coppice"
 )
@@ -46,6 +47,20 @@ func (c *confined) Files(user string) coppice.GuestFiles {
 		return noFiles{err}
 	}
 	return c.session.Files(user)
+}
+
+func (c *confined) Dial(ctx context.Context, user, network, address string) (net.Conn, error) {
+	if err := c.grant.Allow(user); err != nil {
+		return nil, err
+	}
+	return c.session.Dial(ctx, user, network, address)
+}
+
+func (c *confined) Listen(ctx context.Context, user, network, address string) (net.Listener, error) {
+	if err := c.grant.Allow(user); err != nil {
+		return nil, err
+	}
+	return c.session.Listen(ctx, user, network, address)
 }
 
 func (c *confined) SetClock(context.Context) error { return c.notGranted() }

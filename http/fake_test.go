@@ -333,8 +333,9 @@ func (f *fakeVMs) Console(ctx context.Context, account coppice.AccountID, id cop
 
 // fakeGuest is the test's own machine, with dir as its root and as everyone's home.
 type fakeGuest struct {
-	dir  string
-	spec coppice.ExecSpec // of the last Exec
+	coppice.GuestSockets // not there
+	dir                  string
+	spec                 coppice.ExecSpec // of the last Exec
 }
 
 func known(user string) error {

@@ -183,8 +183,9 @@ func (g *guest) Connect(ctx context.Context, dial func(context.Context) (net.Con
 }
 
 type session struct {
-	g  *guest
-	vm coppice.VMID
+	coppice.GuestSockets // not there
+	g                    *guest
+	vm                   coppice.VMID
 }
 
 func (s *session) Exec(ctx context.Context, spec coppice.ExecSpec, stdio coppice.Stdio) (coppice.ExecStatus, error) {

@@ -18,19 +18,20 @@ import (
 type Guest struct {
 	powerOff func(coppice.VMID)
 
-	mu    sync.Mutex
-	disks map[coppice.VMID]*tree
+	mu      sync.Mutex
+	disks   map[coppice.VMID]*tree
+	sockets map[coppice.VMID]*sockets
 }
 
 // NewGuest returns an adapter to guests that call powerOff when they are asked to shut down.
 func NewGuest(powerOff func(coppice.VMID)) *Guest {
-	return &Guest{powerOff: powerOff, disks: map[coppice.VMID]*tree{}}
+	return &Guest{powerOff: powerOff, disks: map[coppice.VMID]*tree{}, sockets: map[coppice.VMID]*sockets{}}
 }
 
 // Connect implements [coppice.Guest].
 func (g *Guest) Connect(ctx context.Context, dial func(context.Context) (net.Conn, error), id coppice.GuestIdentity) (coppice.Session, error) {
 	s := &guestSession{
-		vm: id.VM, powerOff: g.powerOff, dial: dial, disk: g.disk(id.VM),
+		vm: id.VM, powerOff: g.powerOff, dial: dial, disk: g.disk(id.VM), sockets: g.socketsOf(id.VM),
 		turn: make(chan struct{}, 1), closed: make(chan struct{}),
 	}
 	if _, err := s.connected(ctx); err != nil {
@@ -49,6 +50,16 @@ func (g *Guest) disk(id coppice.VMID) *tree {
 	return g.disks[id]
 }
 
+// socketsOf returns the sockets of a guest.
+func (g *Guest) socketsOf(id coppice.VMID) *sockets {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	if g.sockets[id] == nil {
+		g.sockets[id] = &sockets{listeners: map[guestAddr]*listener{}}
+	}
+	return g.sockets[id]
+}
+
 // guestUser is the one user of a guest beside root.
 const guestUser = "user"
 
@@ -61,6 +72,7 @@ type guestSession struct {
 	powerOff func(coppice.VMID)
 	dial     func(context.Context) (net.Conn, error)
 	disk     *tree
+	sockets  *sockets
 
 	turn   chan struct{} // has an element while somebody uses the rest
 	conn   net.Conn

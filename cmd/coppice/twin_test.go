@@ -71,12 +71,13 @@ type twinGuest struct {
 }
 
 func (g twinGuest) Connect(_ context.Context, _ func(context.Context) (net.Conn, error), id coppice.GuestIdentity) (coppice.Session, error) {
-	return twinSession{g, id.VM}, nil
+	return twinSession{twinGuest: g, vm: id.VM}, nil
 }
 
 type twinSession struct {
 	twinGuest
-	vm coppice.VMID
+	coppice.GuestSockets // not there
+	vm                   coppice.VMID
 }
 
 func (s twinSession) Shutdown(context.Context) error {

@@ -98,7 +98,7 @@ func (a *Agent) serve(ctx context.Context, conn *wire.Conn) error {
 	if err != nil {
 		return err
 	}
-	s := &session{agent: a, mux: mux, commands: map[uint32]*command{}}
+	s := &session{agent: a, mux: mux, commands: map[uint32]*command{}, listeners: map[uint32]*listener{}}
 	for {
 		stream, err := mux.AcceptStream()
 		if err != nil {
@@ -115,8 +115,9 @@ type session struct {
 	mux        *yamux.Session
 	identified atomic.Bool
 
-	mu       sync.Mutex
-	commands map[uint32]*command
+	mu        sync.Mutex
+	commands  map[uint32]*command  // by the number of their stream
+	listeners map[uint32]*listener // likewise
 }
 
 // lost reports whether the connection broke, as opposed to a stream having been closed by the host.
@@ -177,6 +178,12 @@ func (x *exchange) serve(ctx context.Context) error {
 		return x.write()
 	case x.Op == wire.OpWatch && x.File != nil:
 		return x.watch()
+	case x.Op == wire.OpDial && x.Socket != nil:
+		return x.dial()
+	case x.Op == wire.OpListen && x.Socket != nil:
+		return x.listen()
+	case x.Op == wire.OpAccept:
+		return x.accept()
 	}
 	return fmt.Errorf("the agent does not know how to %s", x.Op)
 }

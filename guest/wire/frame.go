@@ -46,6 +46,11 @@ func PutHeader(frame []byte, kind Kind) {
 	binary.BigEndian.PutUint32(frame[1:], uint32(len(frame)-FrameOverhead))
 }
 
+// ParseHeader returns the kind of a frame and how long its content is.
+func ParseHeader(header [FrameOverhead]byte) (kind Kind, length int) {
+	return Kind(header[0]), int(binary.BigEndian.Uint32(header[1:]))
+}
+
 // Write sends a frame in one write.
 func Write(w io.Writer, kind Kind, content []byte) error {
 	frame := make([]byte, FrameOverhead+len(content))
@@ -93,17 +98,16 @@ func (r *Reader) Next(limit int) (Frame, error) {
 	if _, err := io.ReadFull(r.r, header[:]); err != nil {
 		return Frame{}, err
 	}
-	kind := Kind(header[0])
+	kind, n := ParseHeader(header)
 	switch kind {
 	case Head, Fail, Data, Stderr, End:
 	default:
 		return Frame{}, fmt.Errorf("a frame of no known kind (%#x)", byte(kind))
 	}
-	n := binary.BigEndian.Uint32(header[1:])
-	if int64(n) > int64(limit) {
+	if n > limit {
 		return Frame{}, fmt.Errorf("a frame of %d bytes, more than %d", n, limit)
 	}
-	if cap(r.buf) < int(n) {
+	if cap(r.buf) < n {
 		r.buf = make([]byte, n)
 	}
 	content := r.buf[:n]

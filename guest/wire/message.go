@@ -35,6 +35,15 @@ const (
 	// OpWatch reports changes. Host: Request. Guest: [Done] when it watches, then
 	// a Data frame with a [coppice.FileEvent] in JSON for every change.
 	OpWatch Op = "watch"
+	// OpDial connects to a socket of the guest's. Host: Request. Guest: [Done] when
+	// connected. Then each end: Data..., End.
+	OpDial Op = "dial"
+	// OpListen listens on a socket in the guest for as long as the host keeps the
+	// stream open. Host: Request. Guest: [Listening], then a Data frame with an
+	// [Arrival] in JSON for every connection, which waits a while for an OpAccept.
+	OpListen Op = "listen"
+	// OpAccept takes a connection that has arrived. Host: Request. The rest is as for OpDial.
+	OpAccept Op = "accept"
 	// OpShutdown asks the guest's init to power off. Host: Request. Guest: [Done].
 	OpShutdown Op = "shutdown"
 )
@@ -42,10 +51,12 @@ const (
 // A Request opens a stream.
 type Request struct {
 	Op       Op
-	Stream   uint32    `json:",omitempty"` // kill: the number of the exec stream
+	Stream   uint32    `json:",omitempty"` // kill: the number of the exec stream; accept: of the listen stream
+	Arrival  uint32    `json:",omitempty"` // accept
 	Identity *Identity `json:",omitempty"` // identify
 	Exec     *Exec     `json:",omitempty"` // exec
 	File     *File     `json:",omitempty"` // open, write, watch
+	Socket   *Socket   `json:",omitempty"` // dial, listen
 }
 
 // An Identity is who a guest is from now on.
@@ -109,6 +120,22 @@ type FileInfo struct {
 	Size int64
 }
 
+// A Socket names a socket, as a process of the user's does.
+type Socket struct {
+	User    string `json:",omitempty"`
+	Network string // "tcp" or "unix"
+	Address string // host:port, or a path
+}
+
+// Listening says where a listener listens.
+type Listening struct{ Address string }
+
+// An Arrival is a connection that somebody in the guest has made to a listener.
+type Arrival struct {
+	Number uint32
+	From   string // an address; empty if it has none
+}
+
 // Done is an answer that says no more than that.
 type Done struct{}
 
@@ -130,6 +157,8 @@ var causes = []struct {
 	{"not there", fs.ErrNotExist},
 	{"not allowed", fs.ErrPermission},
 	{"exists", fs.ErrExist},
+	{"refused", syscall.ECONNREFUSED},
+	{"in use", syscall.EADDRINUSE},
 	{"invalid", fs.ErrInvalid},
 	{"invalid", syscall.EINVAL},
 	{"invalid", syscall.EISDIR},
