@@ -31,7 +31,8 @@ type Capture struct {
 }
 
 // Captures remembers captures. A VM whose Base names a capture needs it: a row
-// with a Base that is not there cannot be written ([ErrNoCapture]).
+// with a Base that is not there cannot be written ([ErrNoCapture]). Accounts are
+// held to their limits: see [Quotas].
 type Captures interface {
 	// InsertCapture adds a capture. [ErrExists] if the id is taken.
 	InsertCapture(ctx context.Context, c Capture) error

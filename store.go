@@ -6,7 +6,7 @@ import (
 )
 
 // A Store remembers VMs. What it has acknowledged survives a crash of the
-// daemon and of the host.
+// daemon and of the host. It holds accounts to their limits: see [Quotas].
 type Store interface {
 	// InsertVM adds a VM. [ErrExists] if the id is taken, also by a tombstone.
 	InsertVM(ctx context.Context, vm VM) error

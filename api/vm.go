@@ -93,9 +93,6 @@ type ResizeVM struct {
 	DiscardMemory *bool    `json:"discardMemory,omitempty" doc:"Let a suspended VM lose the memory it was to go on with; it is stopped then. Without it that is refused"`
 }
 
-// ResizedVM answers a resize.
-type ResizedVM struct{}
-
 // StoppedVM answers a stop.
 type StoppedVM struct {
 	VMID         string `json:"vmId"`

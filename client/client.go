@@ -83,6 +83,11 @@ type Query struct {
 	Search        string // in id or name
 }
 
+// Limits returns what the account may have at a time, and what it has.
+func (c *Client) Limits(ctx context.Context) (api.Limits, error) {
+	return call[api.Limits](ctx, c, "GET", "/v1/limits", nil, "")
+}
+
 // VMs lists VMs, oldest first.
 func (c *Client) VMs(ctx context.Context, q Query) (api.VMList, error) {
 	v := url.Values{}
@@ -115,8 +120,8 @@ func (c *Client) Start(ctx context.Context, id string, opts api.StartVM) (api.St
 }
 
 // Resize gives a VM another size and returns when it has it.
-func (c *Client) Resize(ctx context.Context, id string, spec api.ResizeVM) (api.ResizedVM, error) {
-	return call[api.ResizedVM](ctx, c, "POST", vmPath(id, "/resize"), spec, "")
+func (c *Client) Resize(ctx context.Context, id string, spec api.ResizeVM) (api.Empty, error) {
+	return call[api.Empty](ctx, c, "POST", vmPath(id, "/resize"), spec, "")
 }
 
 // Stop shuts a VM down and returns when it has stopped.

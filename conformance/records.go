@@ -13,6 +13,7 @@ import (
 type Records interface {
 	coppice.Store
 	coppice.Captures
+	coppice.Quotas
 }
 
 // epoch is an instant with nanoseconds, so that a store that drops them is found out.

@@ -1,10 +1,13 @@
 package e2e
 
 import (
+	"errors"
+	"os/exec"
 	"strings"
 	"testing"
 	"time"
 
+	"github.com/coppice-vm/coppice"
 	"github.com/coppice-vm/coppice/api"
 	"github.com/coppice-vm/coppice/client"
 )
@@ -25,6 +28,12 @@ func TestResize(t *testing.T) {
 	c := connect(t)
 	vm := create(t, c)
 	sh(t, c, vm, "echo kept >/root/kept; echo in memory >/dev/shm/note")
+	setLimits(t, "--vm-storage", "19G")
+	_, err := c.Resize(deadline(t), vm, api.ResizeVM{RootfsSizeGb: new(20.0)})
+	if e, ok := errors.AsType[*coppice.Error](err); !ok || e.Code != coppice.CodeRootfsOverPlan || e.Fields["limit"] != 19.0*1024 || e.Fields["current"] != 16.0*1024 {
+		t.Errorf("a resize beyond the account's limits: %v", err)
+	}
+	setLimits(t, "--vm-storage", "1T")
 	if _, err := c.Resize(deadline(t), vm, api.ResizeVM{VCPUCount: new(2), MemSizeGb: new(0.5), RootfsSizeGb: new(20.0)}); err != nil {
 		t.Fatal(err)
 	}
@@ -54,6 +63,15 @@ func TestResize(t *testing.T) {
 	}
 	if got := sizeInside(t, c, vm, "2048"); got != "1 about 2048 24G kept" {
 		t.Errorf("resized in place and started: %s", got)
+	}
+}
+
+// setLimits changes the limits of the tests' account, while the daemon runs.
+func setLimits(t *testing.T, flags ...string) {
+	t.Helper()
+	set := exec.CommandContext(deadline(t), install.program, append([]string{"limits", "set"}, flags...)...)
+	if out, err := set.CombinedOutput(); err != nil {
+		t.Fatalf("limits set %v: %v\n%s", flags, err, out)
 	}
 }
 

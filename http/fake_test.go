@@ -66,6 +66,8 @@ type fakeVMs struct {
 	started coppice.StartOptions
 	forked  coppice.ForkSpec
 	resized coppice.ResizeSpec
+	limits  coppice.Limits
+	usage   coppice.Usage
 	// forkErrors are what the first forks fail with; nil ones do not.
 	forkErrors []error
 	captures   map[coppice.CaptureID]coppice.Capture
@@ -280,6 +282,10 @@ func (f *fakeVMs) changeSnapshot(account coppice.AccountID, id coppice.CaptureID
 	change(&c)
 	f.captures[id] = c
 	return c, nil
+}
+
+func (f *fakeVMs) Limits(context.Context, coppice.AccountID) (coppice.Limits, coppice.Usage, error) {
+	return f.limits, f.usage, f.fail
 }
 
 func (f *fakeVMs) Tree(context.Context, coppice.AccountID) ([]coppice.Branch, error) {

@@ -13,13 +13,13 @@ type resizeInput struct {
 	Body api.ResizeVM
 }
 
-func (s *Server) resizeVM(ctx context.Context, who caller, in *resizeInput) (api.ResizedVM, error) {
+func (s *Server) resizeVM(ctx context.Context, who caller, in *resizeInput) (api.Empty, error) {
 	id, err := parseVMID(in.VMID)
 	if err != nil {
-		return api.ResizedVM{}, err
+		return api.Empty{}, err
 	}
 	_, err = s.config.VMs.Resize(ctx, who.Account, id, resizeSpec(&in.Body))
-	return api.ResizedVM{}, err
+	return api.Empty{}, err
 }
 
 // resizeSpec returns what a resize asks for. Whether a VM can have it is for

@@ -58,6 +58,7 @@ func (s *Server) routes() []route {
 		{"PATCH", "/v1/vms/snapshots/{snapshot_id}", owner, "updateSnapshot", "Rename a snapshot", typed(s.updateSnapshot)},
 		{"DELETE", "/v1/vms/snapshots/{snapshot_id}", owner, "deleteSnapshot", "Delete a snapshot; VMs that came from it go on", typed(s.deleteSnapshot)},
 
+		{"GET", "/v1/limits", owner, "limits", "Say what the account may have at a time, and what it has", typed(s.limits)},
 		{"GET", "/v1/tree", owner, "tree", "Say where VMs and snapshots come from, and what they take of the host", typed(s.tree)},
 
 		{"POST", "/v1/vms/{vm_id}/exec-await", guestUser, "execAwait", "Run a command to its end", parsed[execInput, api.ExecResult](s.execAwait)},

@@ -57,6 +57,8 @@ type VMs interface {
 	// Touch says that bytes moved to or from a VM that is not in use.
 	Touch(id coppice.VMID)
 	Console(ctx context.Context, account coppice.AccountID, id coppice.VMID) ([]byte, error)
+	// Limits returns what the account may have at a time, and what it has.
+	Limits(ctx context.Context, account coppice.AccountID) (coppice.Limits, coppice.Usage, error)
 	// Tree returns the account's VMs and snapshots, and what they come from.
 	Tree(ctx context.Context, account coppice.AccountID) ([]coppice.Branch, error)
 

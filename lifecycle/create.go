@@ -40,6 +40,9 @@ func (m *Manager) Create(ctx context.Context, spec coppice.NewVM) (coppice.VM, e
 			return vm, coppice.Errorf(coppice.CodeCreateBadRequest, "the snapshot %s holds a running machine with %d vCPUs, %d MiB of memory and a disk of %d MiB, which cannot change in it; create the VM without a size",
 				c.ID, c.Size.VCPUs, c.Size.MemoryMiB, c.Size.DiskMiB)
 		}
+		if err := m.admits(ctx, vm.Account, newVMOf(vm.Size)); err != nil {
+			return vm, err
+		}
 		if vm.Base = c.ID; c.Live {
 			vm.ID = m.newID(c.Size)
 		}
@@ -53,6 +56,9 @@ func (m *Manager) Create(ctx context.Context, spec coppice.NewVM) (coppice.VM, e
 	size.DiskMiB = max(size.DiskMiB, image.DiskMiB)
 	vm, err := m.newVM(spec, image.ID, size)
 	if err != nil {
+		return vm, err
+	}
+	if err := m.admits(ctx, vm.Account, newVMOf(vm.Size)); err != nil {
 		return vm, err
 	}
 	c, err := m.template(ctx, vm.Size)

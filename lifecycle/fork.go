@@ -26,8 +26,12 @@ func (m *Manager) Fork(ctx context.Context, account coppice.AccountID, id coppic
 	if err := checkName(spec.Name, coppice.CodeInvalidRequest); err != nil {
 		return nil, err
 	}
-	if _, err := m.present(ctx, account, id); err != nil {
+	parent, err := m.present(ctx, account, id)
+	if err != nil {
 		return nil, err
+	}
+	if err := m.admits(ctx, account, newVMOf(parent.Size)); err != nil {
+		return nil, err // for not one of them is there room
 	}
 	return detach(ctx, m, func(ctx context.Context) ([]coppice.Fork, error) {
 		parent, c, err := m.cut(ctx, id, coppice.Capture{Account: account})

@@ -21,6 +21,7 @@ import (
 type Config struct {
 	Store      coppice.Store
 	Captures   coppice.Captures
+	Quotas     coppice.Quotas
 	Hypervisor coppice.Hypervisor
 	Pool       coppice.Pool
 	Guest      coppice.Guest

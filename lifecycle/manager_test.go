@@ -50,7 +50,7 @@ func newHost(t *testing.T) *host {
 func (h *host) open() {
 	h.t.Helper()
 	m, err := lifecycle.Open(h.t.Context(), lifecycle.Config{
-		Store: h.store, Captures: h.store, Hypervisor: h.hv, Pool: h.pool, Guest: h.guest,
+		Store: h.store, Captures: h.store, Quotas: h.store, Hypervisor: h.hv, Pool: h.pool, Guest: h.guest,
 		Log: slog.New(slog.NewTextHandler(h.t.Output(), nil)),
 		VMM: h.vmm, Image: "image", Size: coppice.Size{VCPUs: 1, MemoryMiB: 1024, DiskMiB: 1024}, HostBoot: h.boot, Spares: h.spares, Husks: h.husks,
 	})

@@ -21,6 +21,9 @@ func (m *Manager) TakeSnapshot(ctx context.Context, account coppice.AccountID, i
 		persistence = coppice.Persistence{Type: coppice.Sticky, Priority: defaultPriority}
 	}
 	like := coppice.Capture{Account: account, Name: name, Keep: true, Persistence: persistence}
+	if err := m.admits(ctx, account, like.Usage()); err != nil {
+		return coppice.Capture{}, err
+	}
 	return detach(ctx, m, func(ctx context.Context) (coppice.Capture, error) {
 		_, c, err := m.cut(ctx, id, like)
 		if err == nil {

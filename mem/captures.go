@@ -21,6 +21,10 @@ func (s *Store) InsertCapture(ctx context.Context, c coppice.Capture) error {
 		return fmt.Errorf("insert capture %q: %w", c.ID, coppice.ErrExists)
 	}
 	s.captures[c.ID] = c
+	if err := s.admit(c.Account, coppice.Usage{}, c.Usage()); err != nil {
+		delete(s.captures, c.ID)
+		return fmt.Errorf("insert capture %q: %w", c.ID, err)
+	}
 	return nil
 }
 
@@ -77,6 +81,10 @@ func (s *Store) UpdateCapture(ctx context.Context, id coppice.CaptureID, change 
 		return coppice.Capture{}, fmt.Errorf("update capture %q: %w", id, err)
 	}
 	s.captures[id] = c
+	if err := s.admit(c.Account, old.Usage(), c.Usage()); err != nil {
+		s.captures[id] = old
+		return coppice.Capture{}, fmt.Errorf("update capture %q: %w", id, err)
+	}
 	return c, nil
 }
 

@@ -17,11 +17,16 @@ type Store struct {
 	mu       sync.Mutex
 	vms      map[coppice.VMID]coppice.VM
 	captures map[coppice.CaptureID]coppice.Capture
+	limits   map[coppice.AccountID]coppice.Limits
 }
 
 // NewStore returns an empty store.
 func NewStore() *Store {
-	return &Store{vms: map[coppice.VMID]coppice.VM{}, captures: map[coppice.CaptureID]coppice.Capture{}}
+	return &Store{
+		vms:      map[coppice.VMID]coppice.VM{},
+		captures: map[coppice.CaptureID]coppice.Capture{},
+		limits:   map[coppice.AccountID]coppice.Limits{},
+	}
 }
 
 // InsertVM implements [coppice.Store].
@@ -38,6 +43,10 @@ func (s *Store) InsertVM(ctx context.Context, vm coppice.VM) error {
 		return fmt.Errorf("insert VM %q: %w", vm.ID, err)
 	}
 	s.vms[vm.ID] = vm
+	if err := s.admit(vm.Account, coppice.Usage{}, vm.Usage()); err != nil {
+		delete(s.vms, vm.ID)
+		return fmt.Errorf("insert VM %q: %w", vm.ID, err)
+	}
 	return nil
 }
 
@@ -94,5 +103,9 @@ func (s *Store) UpdateVM(ctx context.Context, id coppice.VMID, change func(*copp
 		return coppice.VM{}, fmt.Errorf("update VM %q: %w", id, err)
 	}
 	s.vms[id] = vm
+	if err := s.admit(vm.Account, old.Usage(), vm.Usage()); err != nil {
+		s.vms[id] = old
+		return coppice.VM{}, fmt.Errorf("update VM %q: %w", id, err)
+	}
 	return vm, nil
 }

@@ -16,6 +16,10 @@ func TestCaptures(t *testing.T) {
 	conformance.TestCaptures(t, func(*testing.T) conformance.Records { return mem.NewStore() })
 }
 
+func TestQuotas(t *testing.T) {
+	conformance.TestQuotas(t, func(*testing.T) conformance.Records { return mem.NewStore() })
+}
+
 func TestAccounts(t *testing.T) {
 	conformance.TestAccounts(t, func(*testing.T) coppice.Accounts { return mem.NewAccounts() })
 }

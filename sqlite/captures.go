@@ -30,6 +30,8 @@ var captures = &table[coppice.Capture]{
 			(*instant)(&c.DeletedAt),
 		}
 	},
+	owner: func(c *coppice.Capture) coppice.AccountID { return c.Account },
+	usage: (*coppice.Capture).Usage,
 	moved: func(a, b *coppice.Capture) bool {
 		return a.ID != b.ID || a.Account != b.Account || !a.CreatedAt.Equal(b.CreatedAt)
 	},
@@ -47,7 +49,7 @@ func (db *DB) Capture(ctx context.Context, id coppice.CaptureID) (coppice.Captur
 
 // Captures implements [coppice.Captures].
 func (db *DB) Captures(ctx context.Context, account coppice.AccountID) ([]coppice.Capture, error) {
-	return captures.list(ctx, db, "WHERE ?1 IN ('', account) ORDER BY created_at, id", account)
+	return captures.list(ctx, db.read, "WHERE ?1 IN ('', account) ORDER BY created_at, id", account)
 }
 
 // UpdateCapture implements [coppice.Captures].

@@ -29,6 +29,7 @@ func TestMigrate(t *testing.T) {
 			}
 			defer db.Close()
 			wantTestdata(t, db)
+			wantLimits(t, db, version >= 3)
 		})
 	}
 }
@@ -84,6 +85,22 @@ func wantTestdata(t *testing.T, db *DB) {
 	key, err := db.KeyByHash(t.Context(), hash)
 	if want := (coppice.APIKey{Hash: hash, Account: want.Account, Name: "key", CreatedAt: created}); err != nil || key != want {
 		t.Errorf("key %+v, %v\nwant %+v", key, err, want)
+	}
+}
+
+// wantLimits checks the limits of testdata, which there may be or not yet.
+func wantLimits(t *testing.T, db *DB, set bool) {
+	t.Helper()
+	want := coppice.DefaultLimits
+	if set {
+		want = coppice.Limits{
+			VMs: 10, Running: 9, Snapshots: 3, PTYs: 2,
+			Each: coppice.Size{VCPUs: 8, MemoryMiB: 7168, DiskMiB: 6144},
+			Sum:  coppice.Size{VCPUs: 16, MemoryMiB: 16384, DiskMiB: 65536},
+		}
+	}
+	if got, err := db.Limits(t.Context(), "aaaaaaaa-0000-0000-0000-000000000000"); err != nil || got != want {
+		t.Errorf("limits %+v, %v\nwant %+v", got, err, want)
 	}
 }
 

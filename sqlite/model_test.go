@@ -45,6 +45,20 @@ func TestAgreesWithTwin(t *testing.T) {
 			}
 		}
 
+		// Alice may have anything, bob may not.
+		none := coppice.Size{VCPUs: coppice.NoLimit, MemoryMiB: coppice.NoLimit, DiskMiB: coppice.NoLimit}
+		for _, s := range []coppice.Quotas{real, twin} {
+			free := coppice.Limits{VMs: coppice.NoLimit, Running: coppice.NoLimit, Each: none, Sum: none, Snapshots: coppice.NoLimit}
+			if err := s.SetLimits(t.Context(), "alice", free); err != nil {
+				t.Fatal(err)
+			}
+			few := free
+			few.VMs, few.Running, few.Sum.VCPUs = 2, 1, 64
+			if err := s.SetLimits(t.Context(), "bob", few); err != nil {
+				t.Fatal(err)
+			}
+		}
+
 		ids := rapid.SampledFrom([]coppice.VMID{"a", "b", "c", ""})
 		accounts := rapid.SampledFrom([]coppice.AccountID{"alice", "bob", ""})
 		t.Repeat(map[string]func(*rapid.T){
@@ -67,6 +81,12 @@ func TestAgreesWithTwin(t *testing.T) {
 				for i := range got {
 					agree(t, "VMs", got[i], nil, want[i], nil)
 				}
+			},
+			"usage": func(t *rapid.T) {
+				account := accounts.Draw(t, "account")
+				got, gotErr := real.Usage(t.Context(), account)
+				want, wantErr := twin.Usage(t.Context(), account)
+				agree(t, "Usage", got, gotErr, want, wantErr)
 			},
 			"update": func(t *rapid.T) {
 				id := ids.Draw(t, "id")

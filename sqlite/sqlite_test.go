@@ -33,6 +33,10 @@ func TestCaptures(t *testing.T) {
 	conformance.TestCaptures(t, func(t *testing.T) conformance.Records { return open(t, tempFile(t)) })
 }
 
+func TestQuotas(t *testing.T) {
+	conformance.TestQuotas(t, func(t *testing.T) conformance.Records { return open(t, tempFile(t)) })
+}
+
 func TestAccounts(t *testing.T) {
 	conformance.TestAccounts(t, func(t *testing.T) coppice.Accounts { return open(t, tempFile(t)) })
 }

@@ -6,6 +6,8 @@ import (
 	"errors"
 	"fmt"
 	"strings"
+
+	"github.com/coppice-vm/coppice"
 )
 
 // A table keeps values of type T, one a row, with their id in the first column.
@@ -20,14 +22,29 @@ type table[T any] struct {
 	fixed   int
 	// fields returns pointers to the fields of a value, to scan a row into and to write one from.
 	fields func(*T) []any
+	// owner and usage say which account a row is of, and what it counts for in
+	// the account's limits.
+	owner func(*T) coppice.AccountID
+	usage func(*T) coppice.Usage
 	// moved reports whether fields differ that are fixed.
 	moved func(a, b *T) bool
 }
 
 func (t *table[T]) insert(ctx context.Context, db *DB, id any, value T) error {
+	tx, err := db.write.BeginTx(ctx, nil)
+	if err != nil {
+		return fmt.Errorf("insert %s %q: %w", t.noun, id, err)
+	}
+	defer tx.Rollback()
 	query := fmt.Sprintf("INSERT INTO %s (%s) VALUES (%s)", t.name, strings.Join(t.columns, ", "), marks(len(t.columns)))
-	if _, err := db.write.ExecContext(ctx, query, t.fields(&value)...); err != nil {
+	if _, err := tx.ExecContext(ctx, query, t.fields(&value)...); err != nil {
 		return fmt.Errorf("insert %s %q: %w", t.noun, id, known(err, t.orphan))
+	}
+	if err := admit(ctx, tx, t.owner(&value), coppice.Usage{}, t.usage(&value)); err != nil {
+		return fmt.Errorf("insert %s %q: %w", t.noun, id, err)
+	}
+	if err := tx.Commit(); err != nil {
+		return fmt.Errorf("insert %s %q: %w", t.noun, id, err)
 	}
 	return nil
 }
@@ -35,6 +52,7 @@ func (t *table[T]) insert(ctx context.Context, db *DB, id any, value T) error {
 // queryer is a pool of connections or a transaction.
 type queryer interface {
 	QueryRowContext(ctx context.Context, query string, args ...any) *sql.Row
+	QueryContext(ctx context.Context, query string, args ...any) (*sql.Rows, error)
 }
 
 func (t *table[T]) get(ctx context.Context, q queryer, id any) (T, error) {
@@ -50,13 +68,13 @@ func (t *table[T]) get(ctx context.Context, q queryer, id any) (T, error) {
 }
 
 // list returns the rows that clauses select.
-func (t *table[T]) list(ctx context.Context, db *DB, clauses string, args ...any) (values []T, err error) {
+func (t *table[T]) list(ctx context.Context, q queryer, clauses string, args ...any) (values []T, err error) {
 	defer func() {
 		if err != nil {
 			values, err = nil, fmt.Errorf("list %ss: %w", t.noun, err)
 		}
 	}()
-	rows, err := db.read.QueryContext(ctx, t.selection(clauses), args...)
+	rows, err := q.QueryContext(ctx, t.selection(clauses), args...)
 	if err != nil {
 		return nil, err
 	}
@@ -94,6 +112,9 @@ func (t *table[T]) update(ctx context.Context, db *DB, id any, change func(*T) e
 		t.name, strings.Join(t.columns[t.fixed:], ", "), marks(len(t.columns)-t.fixed))
 	if _, err := tx.ExecContext(ctx, query, append(t.fields(&value)[t.fixed:], id)...); err != nil {
 		return none, fmt.Errorf("update %s %q: %w", t.noun, id, known(err, t.orphan))
+	}
+	if err := admit(ctx, tx, t.owner(&value), t.usage(&old), t.usage(&value)); err != nil {
+		return none, fmt.Errorf("update %s %q: %w", t.noun, id, err)
 	}
 	if err := tx.Commit(); err != nil {
 		return none, fmt.Errorf("update %s %q: %w", t.noun, id, err)

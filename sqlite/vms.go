@@ -30,6 +30,8 @@ var vms = &table[coppice.VM]{
 			&vm.Instance, &vm.HostBoot, (*instant)(&vm.StartedAt), (*instant)(&vm.DeletedAt),
 		}
 	},
+	owner: func(vm *coppice.VM) coppice.AccountID { return vm.Account },
+	usage: (*coppice.VM).Usage,
 	moved: func(a, b *coppice.VM) bool {
 		return a.ID != b.ID || a.Account != b.Account || !a.CreatedAt.Equal(b.CreatedAt)
 	},
@@ -48,7 +50,7 @@ func (db *DB) VM(ctx context.Context, id coppice.VMID) (coppice.VM, error) {
 // VMs implements [coppice.Store].
 func (db *DB) VMs(ctx context.Context, filter coppice.VMFilter) ([]coppice.VM, error) {
 	clauses, args := vmClauses(filter)
-	return vms.list(ctx, db, clauses, args...)
+	return vms.list(ctx, db.read, clauses, args...)
 }
 
 func vmClauses(filter coppice.VMFilter) (clauses string, args []any) {

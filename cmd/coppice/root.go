@@ -41,7 +41,7 @@ data directory of a daemon on this machine.`,
 			m.createCommand(), m.listCommand(), m.getCommand(), m.execCommand(),
 			m.startCommand(), m.stopCommand(), m.killCommand(), m.removeCommand(),
 			m.copyCommand(), m.logsCommand(), m.resizeCommand(),
-			m.forkCommand(), m.suspendCommand(), m.snapshotCommand(), m.treeCommand(),
+			m.limitsCommand(), m.forkCommand(), m.suspendCommand(), m.snapshotCommand(), m.treeCommand(),
 		},
 		"host": {
 			m.upCommand(), m.downCommand(), m.purgeCommand(), m.prepareCommand(), m.serveCommand(),

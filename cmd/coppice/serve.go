@@ -107,7 +107,7 @@ func openDaemon(ctx context.Context, c config, log *slog.Logger) (_ *daemon, err
 	vmm := qemu.New(qemu.Config{RunDir: dir.Run(), Accel: accel, Log: log})
 	d.closers = append(d.closers, func() error { vmm.Close(); return nil })
 	d.manager, err = lifecycle.Open(ctx, lifecycle.Config{
-		Store: db, Captures: db, Hypervisor: vmm, Pool: files, Guest: guest.New(log), Log: log,
+		Store: db, Captures: db, Quotas: db, Hypervisor: vmm, Pool: files, Guest: guest.New(log), Log: log,
 		VMM: fmt.Sprintf("%s, %s", qemuVersion, accel), Image: img.ID, Size: defaultSize(accel), Spares: spares, Husks: husks, HostBoot: boot,
 	})
 	if err != nil {

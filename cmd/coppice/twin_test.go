@@ -25,12 +25,19 @@ import (
 // all this machine, at home in the directory home. It returns the way in.
 func serveTwin(t testing.TB, home string) host.Credentials {
 	t.Helper()
+	credentials, _ := serveTwinWith(t, home)
+	return credentials
+}
+
+// serveTwinWith is serveTwin, and returns the store of the host as well.
+func serveTwinWith(t testing.TB, home string) (host.Credentials, *mem.Store) {
+	t.Helper()
 	log := slog.New(slog.NewTextHandler(t.Output(), nil))
 	const size = 16 << 10
 	pool := mem.NewPool(coppice.Image{ID: "image", Disk: "images/image/disk.raw", DiskMiB: size})
 	store, accounts, hypervisor := mem.NewStore(), mem.NewAccounts(), mem.NewHypervisor(pool)
 	vms, err := lifecycle.Open(t.Context(), lifecycle.Config{
-		Store: store, Captures: store, Hypervisor: hypervisor, Pool: pool, Guest: twinGuest{hypervisor, home}, Log: log,
+		Store: store, Captures: store, Quotas: store, Hypervisor: hypervisor, Pool: pool, Guest: twinGuest{hypervisor, home}, Log: log,
 		Image: "image", Size: coppice.Size{VCPUs: 2, MemoryMiB: 1024, DiskMiB: size}, HostBoot: "boot",
 	})
 	if err != nil {
@@ -61,7 +68,7 @@ func serveTwin(t testing.TB, home string) host.Credentials {
 			t.Error(err)
 		}
 	})
-	return host.Credentials{URL: localURL(listener.Addr()), Key: key}
+	return host.Credentials{URL: localURL(listener.Addr()), Key: key}, store
 }
 
 // A twinGuest is a [coppice.Guest] that is this machine.
