@@ -101,6 +101,10 @@ type VM struct {
 	Persistence Persistence
 	// IdleTimeout after which the VM is reclaimed; 0 means never.
 	IdleTimeout time.Duration
+	// ActivityBytes is how much traffic in an interval is activity: less is
+	// housekeeping. 0 counts every byte.
+	ActivityBytes int64
+	Activity      Activity
 
 	// Image is what the VM boots from: its kernel and drivers.
 	Image ImageID
@@ -126,6 +130,15 @@ type VM struct {
 	DeletedAt time.Time
 }
 
+// An Activity says how a VM was used lately.
+type Activity struct {
+	// At is when it was last active, as far as is known.
+	At time.Time
+	// Idle is how long it was seen to run idle since. Time in which nobody
+	// looked does not count.
+	Idle time.Duration
+}
+
 // Deleted reports whether the row is a tombstone.
 func (vm *VM) Deleted() bool { return !vm.DeletedAt.IsZero() }
 
@@ -137,6 +150,8 @@ type NewVM struct {
 	Persistence Persistence
 	// IdleTimeout is nil for the default; 0 means never.
 	IdleTimeout *time.Duration
+	// ActivityBytes is nil for the default.
+	ActivityBytes *int64
 	// Snapshot to start from; empty is the host's image.
 	Snapshot CaptureID
 }
@@ -145,6 +160,8 @@ type NewVM struct {
 type StartOptions struct {
 	// IdleTimeout is nil to leave it as it is; 0 means never. It holds from then on.
 	IdleTimeout *time.Duration
+	// ActivityBytes is nil to leave it as it is. It holds from then on.
+	ActivityBytes *int64
 }
 
 // A ResizeSpec says what a VM is to have from now on. What is nil stays as it is.

@@ -28,14 +28,17 @@ type CreateVM struct {
 
 // A VMSpec says what a VM is like. What is absent is the host's default.
 type VMSpec struct {
-	_                  struct{}     `json:"-" additionalProperties:"true"`
-	Name               *string      `json:"name,omitempty"`
-	SnapshotID         *string      `json:"snapshotId,omitempty" doc:"Snapshot to start from; absent is the host's image"`
-	VCPUCount          *int         `json:"vcpuCount,omitempty" doc:"A power of two"`
-	MemSizeGb          *float64     `json:"memSizeGb,omitempty" doc:"GiB of memory; in MiB a power of two"`
-	RootfsSizeGb       *float64     `json:"rootfsSizeGb,omitempty" doc:"GiB of root disk"`
-	IdleTimeoutSeconds IdleTimeout  `json:"idleTimeoutSeconds,omitzero" doc:"Seconds without network traffic after which the VM is reclaimed; null is never"`
-	Persistence        *Persistence `json:"persistence,omitempty"`
+	_                  struct{}    `json:"-" additionalProperties:"true"`
+	Name               *string     `json:"name,omitempty"`
+	SnapshotID         *string     `json:"snapshotId,omitempty" doc:"Snapshot to start from; absent is the host's image"`
+	VCPUCount          *int        `json:"vcpuCount,omitempty" doc:"A power of two"`
+	MemSizeGb          *float64    `json:"memSizeGb,omitempty" doc:"GiB of memory; in MiB a power of two"`
+	RootfsSizeGb       *float64    `json:"rootfsSizeGb,omitempty" doc:"GiB of root disk"`
+	IdleTimeoutSeconds IdleTimeout `json:"idleTimeoutSeconds,omitzero" doc:"Seconds without activity after which the VM is reclaimed: deleted if it is ephemeral, suspended otherwise; null is never"`
+
+	ActivityThresholdBytes *int64 `json:"activityThresholdBytes,omitempty" minimum:"0" doc:"Bytes of traffic in 10 seconds from which on they count as activity. 1024 by default"`
+
+	Persistence *Persistence `json:"persistence,omitempty"`
 }
 
 // An IdleTimeout is a member that may be absent, null or a number of seconds,
@@ -75,6 +78,8 @@ type Created struct {
 type StartVM struct {
 	_                  struct{}    `json:"-" additionalProperties:"true"`
 	IdleTimeoutSeconds IdleTimeout `json:"idleTimeoutSeconds,omitzero" doc:"From now on; null is never, absent leaves it as it is"`
+
+	ActivityThresholdBytes *int64 `json:"activityThresholdBytes,omitempty" minimum:"0" doc:"From now on; absent leaves it as it is"`
 }
 
 // Started answers a start.
@@ -126,11 +131,16 @@ type VM struct {
 	Sizing             Sizing       `json:"sizing"`
 	Persistence        *Persistence `json:"persistence,omitempty"`
 	IdleTimeoutSeconds *float64     `json:"idleTimeoutSeconds" doc:"null is never"`
-	SnapshotID         string       `json:"snapshotId,omitempty" doc:"What it was created from"`
-	VMInstanceID       string       `json:"vmInstanceId,omitempty" doc:"The current run, or the last one"`
-	CreatedAt          time.Time    `json:"createdAt"`
-	Deleted            bool         `json:"deleted"`
-	Recreate           bool         `json:"recreate"`
+
+	ActivityThresholdBytes int64      `json:"activityThresholdBytes"`
+	LastNetworkActivity    *time.Time `json:"lastNetworkActivity,omitempty" doc:"When it was last active"`
+	ReclaimAt              *time.Time `json:"reclaimAt,omitempty" doc:"When it is reclaimed if it is not active before; absent if it is not to be"`
+
+	SnapshotID   string    `json:"snapshotId,omitempty" doc:"What it was created from"`
+	VMInstanceID string    `json:"vmInstanceId,omitempty" doc:"The current run, or the last one"`
+	CreatedAt    time.Time `json:"createdAt"`
+	Deleted      bool      `json:"deleted"`
+	Recreate     bool      `json:"recreate"`
 }
 
 // Sizing is what a VM has of the host.

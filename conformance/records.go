@@ -29,8 +29,9 @@ func aVM(id coppice.VMID) coppice.VM {
 		Persistence: coppice.Persistence{
 			Type: coppice.Ephemeral, Priority: 7, DeleteEvent: coppice.OnSuspend,
 		},
-		IdleTimeout: 1234567891 * time.Nanosecond,
-		Image:       "image", Base: "base", Snapshot: "snapshot", Parent: "parent",
+		IdleTimeout: 1234567891 * time.Nanosecond, ActivityBytes: 1234,
+		Activity: coppice.Activity{At: epoch.Add(4), Idle: 12345 * time.Nanosecond},
+		Image:    "image", Base: "base", Snapshot: "snapshot", Parent: "parent",
 		Instance: "instance", HostBoot: "boot",
 		CreatedAt: epoch, StartedAt: epoch.Add(2), DeletedAt: epoch.Add(3),
 	}

@@ -248,6 +248,8 @@ func storeRefusesNonsense(t *testing.T, s coppice.Store) {
 		"priority":            func(vm *coppice.VM) { vm.Persistence.Priority = 11 },
 		"delete event":        func(vm *coppice.VM) { vm.Persistence.DeleteEvent = "OnWhim" },
 		"negative idle":       func(vm *coppice.VM) { vm.IdleTimeout = -1 },
+		"negative bytes":      func(vm *coppice.VM) { vm.ActivityBytes = -1 },
+		"negative idleness":   func(vm *coppice.VM) { vm.Activity.Idle = -1 },
 		"no account":          func(vm *coppice.VM) { vm.Account = "" },
 		"no creation time":    func(vm *coppice.VM) { vm.CreatedAt = time.Time{} },
 		"no id, on insertion": func(vm *coppice.VM) { vm.ID = "" },

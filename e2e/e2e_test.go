@@ -179,10 +179,14 @@ func deadline(t *testing.T) context.Context {
 	return ctx
 }
 
+// never is the idle timeout of VMs that are not to be reclaimed, however long a
+// slow host takes for what a test does elsewhere meanwhile.
+var never = api.IdleTimeout{Set: true}
+
 // create makes a VM that goes with the test.
 func create(t *testing.T, c *client.Client) string {
 	t.Helper()
-	vm, err := c.Create(deadline(t), api.CreateVM{})
+	vm, err := c.Create(deadline(t), api.CreateVM{VMSpec: api.VMSpec{IdleTimeoutSeconds: never}})
 	if err != nil {
 		t.Fatal(err)
 	}

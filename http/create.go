@@ -41,23 +41,22 @@ func (s *Server) createVM(ctx context.Context, who caller, in *createInput) (api
 // do instead. They may be there, but must be empty: the npm client's CLI sends
 // "aptDeps":[].
 var unbuilt = map[string]string{
-	"additionalFiles":        "write the files when the VM runs",
-	"activityThresholdBytes": "leave it out",
-	"aptDeps":                "run apt-get install in the VM",
-	"baseImage":              "start from the host's image",
-	"dockerCredentials":      "start from the host's image",
-	"domains":                "leave it out",
-	"git":                    "run git clone in the VM",
-	"gitRepos":               "run git clone in the VM",
-	"groups":                 "run groupadd in the VM",
-	"nics":                   "leave it out",
-	"ports":                  "leave it out",
-	"recreate":               "leave it out",
-	"snapshot":               "set the VM up when it runs",
-	"systemd":                "write the units when the VM runs",
-	"udpHolePunchPorts":      "leave it out",
-	"users":                  "run useradd in the VM",
-	"workdir":                "change directory in the commands",
+	"additionalFiles":   "write the files when the VM runs",
+	"aptDeps":           "run apt-get install in the VM",
+	"baseImage":         "start from the host's image",
+	"dockerCredentials": "start from the host's image",
+	"domains":           "leave it out",
+	"git":               "run git clone in the VM",
+	"gitRepos":          "run git clone in the VM",
+	"groups":            "run groupadd in the VM",
+	"nics":              "leave it out",
+	"ports":             "leave it out",
+	"recreate":          "leave it out",
+	"snapshot":          "set the VM up when it runs",
+	"systemd":           "write the units when the VM runs",
+	"udpHolePunchPorts": "leave it out",
+	"users":             "run useradd in the VM",
+	"workdir":           "change directory in the commands",
 }
 
 // refuseUnbuilt returns an error if the body of a create asks for what is not
@@ -123,6 +122,7 @@ func newVM(body *api.CreateVM) (coppice.NewVM, error) {
 	if vm.IdleTimeout, err = idleTimeout(s.IdleTimeoutSeconds, coppice.CodeCreateBadRequest); err != nil {
 		return vm, err
 	}
+	vm.ActivityBytes = s.ActivityThresholdBytes
 	if vm.Persistence, err = persistence(s.Persistence, coppice.CodeCreateBadRequest); err != nil {
 		return vm, err
 	}
@@ -152,6 +152,7 @@ func pick(body *api.CreateVM) api.VMSpec {
 		out.MemSizeGb = first(out.MemSizeGb, s.MemSizeGb)
 		out.RootfsSizeGb = first(out.RootfsSizeGb, s.RootfsSizeGb)
 		out.Persistence = first(out.Persistence, s.Persistence)
+		out.ActivityThresholdBytes = first(out.ActivityThresholdBytes, s.ActivityThresholdBytes)
 		if !out.IdleTimeoutSeconds.Set {
 			out.IdleTimeoutSeconds = s.IdleTimeoutSeconds
 		}

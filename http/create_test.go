@@ -31,6 +31,8 @@ func TestCreate(t *testing.T) {
 		{`{"template":{"snapshotId":"sc-00000000000000000001","vcpuCount":4}}`, coppice.NewVM{Snapshot: "sc-00000000000000000001", Size: coppice.Size{VCPUs: 4}}},
 		{`{"idleTimeoutSeconds":600}`, coppice.NewVM{IdleTimeout: seconds(600)}},
 		{`{"idleTimeoutSeconds":null}`, coppice.NewVM{IdleTimeout: seconds(0)}},
+		{`{"activityThresholdBytes":100}`, coppice.NewVM{ActivityBytes: new(int64(100))}},
+		{`{"activityThresholdBytes":null}`, coppice.NewVM{}},
 		{`{"idleTimeoutSeconds":60,"spec":{"idleTimeoutSeconds":30}}`, coppice.NewVM{IdleTimeout: seconds(30)}},
 		{`{"idleTimeoutSeconds":60,"spec":{"idleTimeoutSeconds":null}}`, coppice.NewVM{IdleTimeout: seconds(0)}},
 		{`{"persistence":null}`, coppice.NewVM{}},
@@ -80,7 +82,6 @@ func TestCreateRefuses(t *testing.T) {
 		{`{"ports":[{"port":443,"targetPort":3000}]}`, "ports"},
 		{`{"udpHolePunchPorts":[{"targetPort":5}]}`, "udpHolePunchPorts"},
 		{`{"dockerCredentials":{"registry":"r"}}`, "dockerCredentials"},
-		{`{"activityThresholdBytes":100}`, "activityThresholdBytes"},
 		{`{"spec":{"workdir":"/w"}}`, "spec.workdir"},
 		{`{"memSizeGb":-1}`, "memSizeGb"},
 		{`{"memSizeGb":0}`, "memSizeGb"},
@@ -102,6 +103,7 @@ func TestCreateRefuses(t *testing.T) {
 	}
 	for _, c := range []struct{ body, says string }{
 		{`{"vcpuCount":1.5}`, "vcpuCount"},
+		{`{"activityThresholdBytes":-1}`, "activityThresholdBytes"},
 		{`{"vcpuCount":1e30}`, "body"},
 		{`{"memSizeGb":"8"}`, "memSizeGb"},
 		{`{"name":["x"]}`, "name"},

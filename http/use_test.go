@@ -5,6 +5,7 @@ import (
 	"net/http/httptest"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/google/go-cmp/cmp"
 
@@ -33,5 +34,18 @@ func TestWhatUsesAVM(t *testing.T) {
 	}
 	if want := []string{"exec", "files", "files", "files"}; !cmp.Equal(vms.uses, want) || vms.inUse != 0 {
 		t.Errorf("uses %v, want %v; %d have not ended", vms.uses, want, vms.inUse)
+	}
+}
+
+// A VM that runs says when it is reclaimed.
+func TestReclaimAt(t *testing.T) {
+	h := newHarness(t)
+	id := string(h.vms.add(coppice.VM{IdleTimeout: time.Minute, Activity: coppice.Activity{At: began, Idle: 20 * time.Second}}))
+	vm, err := h.client().VM(t.Context(), id)
+	if err != nil || vm.ReclaimAt == nil {
+		t.Fatalf("%+v, %v", vm, err)
+	}
+	if left := time.Until(*vm.ReclaimAt); left < 35*time.Second || left > 40*time.Second {
+		t.Errorf("it is reclaimed in %v", left)
 	}
 }

@@ -66,7 +66,9 @@ func (s *Server) startVM(ctx context.Context, who caller, in *startInput) (api.S
 	if err != nil {
 		return api.Started{}, err
 	}
-	vm, err := s.config.VMs.Start(ctx, who.Account, id, coppice.StartOptions{IdleTimeout: timeout})
+	vm, err := s.config.VMs.Start(ctx, who.Account, id, coppice.StartOptions{
+		IdleTimeout: timeout, ActivityBytes: in.Body.ActivityThresholdBytes,
+	})
 	if err != nil {
 		return api.Started{}, err
 	}
@@ -203,9 +205,17 @@ func shape(vm *coppice.VM) api.VM {
 		VMInstanceID: string(vm.Instance),
 		CreatedAt:    vm.CreatedAt.UTC(),
 		Deleted:      vm.Deleted(),
+
+		ActivityThresholdBytes: vm.ActivityBytes,
 	}
 	if vm.IdleTimeout > 0 {
 		out.IdleTimeoutSeconds = new(vm.IdleTimeout.Seconds())
+	}
+	if !vm.Activity.At.IsZero() {
+		out.LastNetworkActivity = new(vm.Activity.At.UTC())
+	}
+	if vm.IdleTimeout > 0 && out.State == api.Running {
+		out.ReclaimAt = new(time.Now().Add(vm.IdleTimeout - vm.Activity.Idle).UTC().Truncate(time.Millisecond))
 	}
 	out.Persistence = shapePersistence(&vm.Persistence)
 	return out

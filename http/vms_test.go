@@ -113,7 +113,7 @@ func TestList(t *testing.T) {
 	for _, vm := range []coppice.VM{
 		{Name: "one-box"},
 		{Name: "Two-box", State: coppice.Stopped},
-		{Name: "three", State: coppice.Suspended, IdleTimeout: time.Minute},
+		{Name: "three", State: coppice.Suspended, IdleTimeout: time.Minute, Activity: coppice.Activity{At: began}},
 		{Name: "four", State: coppice.Stopped, Verb: coppice.Start},
 		{Name: "five", State: coppice.Running, Verb: coppice.Suspend},
 		{Name: "six", State: coppice.Failed, Reason: "the process ended"},
@@ -159,6 +159,9 @@ func TestList(t *testing.T) {
 	}
 	if vm := list.VMs[5]; vm.Reason != "the process ended" {
 		t.Errorf("%+v", vm)
+	}
+	if vm := list.VMs[2]; vm.ReclaimAt != nil || vm.LastNetworkActivity == nil || !vm.LastNetworkActivity.Equal(began) {
+		t.Errorf("a suspended VM: %+v", vm)
 	}
 	if vm := list.VMs[2]; vm.IdleTimeoutSeconds == nil || *vm.IdleTimeoutSeconds != 60 {
 		t.Errorf("%+v", vm)

@@ -87,9 +87,11 @@ func (m *Manager) newVM(spec coppice.NewVM, image coppice.ImageID, from coppice.
 		State:       coppice.Absent,
 		Persistence: spec.Persistence,
 		IdleTimeout: defaultIdleTimeout,
-		Image:       image,
-		Snapshot:    spec.Snapshot,
-		CreatedAt:   time.Now().UTC(),
+
+		ActivityBytes: defaultActivityBytes,
+		Image:         image,
+		Snapshot:      spec.Snapshot,
+		CreatedAt:     time.Now().UTC(),
 	}
 	if err := checkName(spec.Name, coppice.CodeCreateBadRequest); err != nil {
 		return vm, err
@@ -99,6 +101,9 @@ func (m *Manager) newVM(spec coppice.NewVM, image coppice.ImageID, from coppice.
 	}
 	if spec.IdleTimeout != nil {
 		vm.IdleTimeout = *spec.IdleTimeout
+	}
+	if spec.ActivityBytes != nil {
+		vm.ActivityBytes = *spec.ActivityBytes
 	}
 	var err error
 	vm.Size, err = sized(spec.Size, from)

@@ -15,7 +15,11 @@ func (m *Manager) watch(id coppice.VMID, run coppice.Run) {
 		return
 	}
 	m.Log.Info("run ended", "vm", id, "exit", exit.Kind, "detail", exit.Detail)
-	r := follow(m, exit)
+	vm, err := m.Store.VM(m.base, id)
+	if err != nil {
+		return
+	}
+	r := m.follow(&vm, exit)
 	r.still = func(e *entry) bool { return e.run == run }
 	for {
 		_, err := m.perform(m.base, id, r)
@@ -26,14 +30,11 @@ func (m *Manager) watch(id coppice.VMID, run coppice.Run) {
 	}
 }
 
-// follow returns the request that the end of a run leads to.
-func follow(m *Manager, exit coppice.Exit) request {
+// follow returns the request that the end of a VM's run leads to.
+func (m *Manager) follow(vm *coppice.VM, exit coppice.Exit) request {
 	switch exit.Kind {
 	case coppice.ExitPowerOff:
-		return request{verb: coppice.Kill, do: func(ctx context.Context, vm *coppice.VM) error {
-			vm.Reason = "the guest powered itself off"
-			return m.pullPlug(ctx, vm)
-		}}
+		return m.orDelete(vm, coppice.OnStop, request{verb: coppice.Kill, why: "the guest powered itself off", do: m.pullPlug})
 	case coppice.ExitReboot:
 		return request{verb: coppice.Reboot, do: m.reboot}
 	}

@@ -70,10 +70,12 @@ func (m *Manager) child(parent coppice.VM, c coppice.Capture, spec coppice.ForkS
 		Size:        c.Size,
 		Persistence: parent.Persistence,
 		IdleTimeout: parent.IdleTimeout,
-		Image:       c.Image,
-		Base:        c.ID,
-		Parent:      parent.ID,
-		CreatedAt:   time.Now().UTC(),
+
+		ActivityBytes: parent.ActivityBytes,
+		Image:         c.Image,
+		Base:          c.ID,
+		Parent:        parent.ID,
+		CreatedAt:     time.Now().UTC(),
 	}
 	if spec.Name != "" && spec.Count > 1 {
 		vm.Name = fmt.Sprintf("%s-%d", spec.Name, i+1)

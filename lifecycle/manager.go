@@ -42,6 +42,9 @@ type Config struct {
 	Husks int
 	// HostBoot identifies this boot of the host.
 	HostBoot string
+	// Traffic returns how many bytes a VM that runs has sent and received since
+	// its run began. nil where VMs have no network.
+	Traffic func(ctx context.Context, id coppice.VMID) (uint64, error)
 }
 
 // Deadlines by which work is given up. They bound what hangs; nothing that
@@ -69,6 +72,9 @@ type Manager struct {
 	spares     *stock[spare]
 	husks      *stock[coppice.VMID] // VMs that a process is prepared for
 
+	stirred  chan struct{} // holds a token when idleness is to be looked at
+	reclaims chan struct{} // holds a token for every reclaim in progress
+
 	mu   sync.Mutex
 	vms  map[coppice.VMID]*entry
 	held map[coppice.CaptureID]int // captures that somebody is at
@@ -81,8 +87,7 @@ type entry struct {
 	run     coppice.Run   // the process; nil when there is none
 	session *session      // with the guest of run; nil as run is
 	gone    chan struct{} // closed when run is let go of
-	uses    int           // by those who work inside the VM
-	active  time.Time     // when somebody last did, or bytes last moved
+	usage   usage
 }
 
 // Open returns a manager of the VMs in the store. It answers at once: what an
@@ -95,6 +100,9 @@ func Open(ctx context.Context, config Config) (*Manager, error) {
 		husks:  newStock[coppice.VMID](config.Husks),
 		vms:    map[coppice.VMID]*entry{},
 		held:   map[coppice.CaptureID]int{},
+
+		stirred:  make(chan struct{}, 1),
+		reclaims: make(chan struct{}, reclaimsAbreast),
 	}
 	m.base, m.leave = context.WithCancel(context.WithoutCancel(ctx))
 	vms, err := m.Store.VMs(ctx, coppice.VMFilter{})
@@ -111,6 +119,7 @@ func Open(ctx context.Context, config Config) (*Manager, error) {
 			m.Log.Error("cannot remove everything an earlier daemon left", "error", err)
 		}
 	})
+	m.work.Go(m.watchIdleness)
 	m.work.Go(func() {
 		m.spares.keep(m.base, m.makeSpare, func(err error) {
 			m.Log.Error("cannot restore a VM ahead; creating takes longer meanwhile", "error", err)
@@ -140,6 +149,7 @@ func (m *Manager) Close(ctx context.Context) {
 	m.leave() // nothing begins after this
 	m.mu.Unlock()
 	m.work.Wait()
+	m.recordAll(ctx)
 	m.dropStocks(context.WithoutCancel(ctx))
 	m.mu.Lock()
 	defer m.mu.Unlock()
@@ -171,12 +181,17 @@ func (m *Manager) VM(ctx context.Context, account coppice.AccountID, id coppice.
 	if err != nil || vm.Account != account {
 		return coppice.VM{}, notFound(id, err)
 	}
+	m.latest(&vm)
 	return vm, nil
 }
 
 // VMs lists an account's VMs, oldest first.
 func (m *Manager) VMs(ctx context.Context, account coppice.AccountID, deleted bool) ([]coppice.VM, error) {
-	return m.Store.VMs(ctx, coppice.VMFilter{Account: account, Deleted: deleted})
+	vms, err := m.Store.VMs(ctx, coppice.VMFilter{Account: account, Deleted: deleted})
+	for i := range vms {
+		m.latest(&vms[i])
+	}
+	return vms, err
 }
 
 // Console returns the last part of what a VM's serial console has printed.
@@ -208,7 +223,7 @@ func (m *Manager) entry(id coppice.VMID) *entry {
 
 // forget drops what is held of a VM if that is nothing. The caller holds m.mu.
 func (m *Manager) forget(id coppice.VMID, e *entry) {
-	if e.flight == nil && e.run == nil && e.uses == 0 && m.vms[id] == e {
+	if e.flight == nil && e.run == nil && e.usage.users == 0 && m.vms[id] == e {
 		delete(m.vms, id)
 	}
 }

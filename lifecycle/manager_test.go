@@ -9,6 +9,7 @@ import (
 	"net"
 	"slices"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -34,12 +35,16 @@ type host struct {
 	spares int
 	husks  int
 	vmm    string
+
+	full    atomic.Bool // the pool has no room for captures
+	mu      sync.Mutex
+	traffic map[coppice.VMID]uint64 // of runs, so far
 	*lifecycle.Manager
 }
 
 func newHost(t *testing.T) *host {
 	pool := mem.NewPool(coppice.Image{ID: "image", Disk: "images/image/disk.raw", DiskMiB: 1024})
-	h := &host{t: t, store: mem.NewStore(), pool: pool, hv: mem.NewHypervisor(pool), boot: "boot-1"}
+	h := &host{t: t, store: mem.NewStore(), pool: pool, hv: mem.NewHypervisor(pool), boot: "boot-1", traffic: map[coppice.VMID]uint64{}}
 	h.guest = &guest{hv: h.hv}
 	h.open()
 	t.Cleanup(func() { h.leave(t.Context()) })
@@ -50,9 +55,14 @@ func newHost(t *testing.T) *host {
 func (h *host) open() {
 	h.t.Helper()
 	m, err := lifecycle.Open(h.t.Context(), lifecycle.Config{
-		Store: h.store, Captures: h.store, Quotas: h.store, Hypervisor: h.hv, Pool: h.pool, Guest: h.guest,
+		Store: h.store, Captures: h.store, Quotas: h.store, Hypervisor: h.hv, Pool: cramped{h.pool, &h.full}, Guest: h.guest,
 		Log: slog.New(slog.NewTextHandler(h.t.Output(), nil)),
 		VMM: h.vmm, Image: "image", Size: coppice.Size{VCPUs: 1, MemoryMiB: 1024, DiskMiB: 1024}, HostBoot: h.boot, Spares: h.spares, Husks: h.husks,
+		Traffic: func(_ context.Context, id coppice.VMID) (uint64, error) {
+			h.mu.Lock()
+			defer h.mu.Unlock()
+			return h.traffic[id], nil
+		},
 	})
 	if err != nil {
 		h.t.Fatal(err)

@@ -1,6 +1,7 @@
 package lifecycle
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"time"
@@ -31,6 +32,11 @@ type request struct {
 	// be; may be nil.
 	edit func(*coppice.VM) error
 	do   work
+	// why says in a sentence why the verb is done, if nobody asked for it.
+	why string
+	// inLieu is the verb that this one is done in place of; it may be done
+	// where, and cuts short what, that one would. Idle if there is none.
+	inLieu coppice.Verb
 	// after is done when the row says that the verb has worked; may be nil. What
 	// it leaves undone, settling the row would do.
 	after work
@@ -38,6 +44,9 @@ type request struct {
 	// held, whether the fact still holds.
 	still func(*entry) bool
 }
+
+// asked returns the verb whose rules hold for r.
+func (r *request) asked() coppice.Verb { return cmp.Or(r.inLieu, r.verb) }
 
 // A detour is the error of work that failed and left the VM in another state
 // than its step says.
@@ -68,12 +77,12 @@ func (m *Manager) perform(ctx context.Context, id coppice.VMID, r request) (copp
 		switch {
 		case mine, f.verb == r.verb && joins && !f.fact:
 			return f.wait(ctx)
-		case givesWay(f.verb, r.verb) && r.still == nil: // facts await their turn
+		case givesWay(f.verb, r.asked()) && r.still == nil: // facts await their turn
 			f.cancel(errPreempted)
 		case f.verb == r.verb, f.verb == coppice.Idle: // Idle: being settled
 		case joins && goals[f.verb] == goal: // what it leads to may be all that is asked for
 		default:
-			return coppice.VM{}, busy(id, f.verb, r.verb)
+			return coppice.VM{}, busy(id, f.verb, r.asked())
 		}
 		if _, err := f.wait(ctx); ctx.Err() != nil {
 			return coppice.VM{}, err
@@ -134,6 +143,9 @@ func (m *Manager) launchFlight(id coppice.VMID, e *entry, verb coppice.Verb, fly
 		m.mu.Lock()
 		e.flight = nil
 		m.forget(id, e)
+		if leadsToRunning(verb) {
+			m.stir() // only now does the row say that it runs
+		}
 		m.mu.Unlock()
 		close(f.done)
 	})
@@ -154,11 +166,11 @@ func (f *flight) wait(ctx context.Context) (coppice.VM, error) {
 func (m *Manager) claim(ctx context.Context, id coppice.VMID, r request) (vm coppice.VM, step Step, verdict Verdict, err error) {
 	vm, err = m.Store.UpdateVM(ctx, id, func(vm *coppice.VM) error {
 		if vm.Verb != coppice.Idle {
-			return busy(id, vm.Verb, r.verb)
+			return busy(id, vm.Verb, r.asked())
 		}
-		step, verdict = Plan(vm.State, r.verb)
-		if verdict == Refuse {
-			return refused(vm, r.verb)
+		step, _ = Plan(vm.State, r.verb)
+		if _, verdict = Plan(vm.State, r.asked()); verdict == Refuse {
+			return refused(vm, r.asked())
 		}
 		if r.edit != nil {
 			if err := r.edit(vm); err != nil {
@@ -167,6 +179,7 @@ func (m *Manager) claim(ctx context.Context, id coppice.VMID, r request) (vm cop
 		}
 		if verdict == Do {
 			take(vm, r.verb)
+			vm.Reason = r.why
 		}
 		return nil
 	})
@@ -182,6 +195,7 @@ func take(vm *coppice.VM, verb coppice.Verb) {
 	switch verb {
 	case coppice.Restore, coppice.Start, coppice.Resume, coppice.Reboot:
 		vm.Instance = coppice.NewInstanceID()
+		vm.Activity = coppice.Activity{At: vm.VerbSince}
 	case coppice.Resize:
 		if vm.State == coppice.Running {
 			vm.Instance = coppice.NewInstanceID()
@@ -227,7 +241,10 @@ func (m *Manager) carryOut(ctx context.Context, vm coppice.VM, step Step, do wor
 func (m *Manager) write(vm coppice.VM) coppice.VM {
 	for {
 		written, err := m.Store.UpdateVM(m.base, vm.ID, func(row *coppice.VM) error {
+			activity := row.Activity // which changes meanwhile
 			*row = vm
+			row.Activity = activity
+			m.amend(row)
 			return nil
 		})
 		if err == nil {

@@ -139,7 +139,8 @@ func TestResizeRefuses(t *testing.T) {
 			t.Errorf("%s: %v, want %s", test.fields, err, test.code)
 		}
 	}
-	if now := h.must(h.VM(t.Context(), alice, vm.ID)); now != vm {
+	now := h.must(h.VM(t.Context(), alice, vm.ID))
+	if now.Activity = vm.Activity; now != vm {
 		t.Errorf("after refusals the VM is %+v", now)
 	}
 }

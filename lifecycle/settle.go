@@ -31,6 +31,9 @@ func (m *Manager) settleAll(vms []coppice.VM) {
 // settle makes a row and the host, as it was seen, agree.
 func (m *Manager) settle(ctx context.Context, vm coppice.VM, seen Evidence, run coppice.Run) (coppice.VM, error) {
 	state, action := Settle(vm.State, vm.Verb, seen)
+	if vm.State == coppice.Running && state == coppice.Stopped && deletedBy(&vm, coppice.OnStop) {
+		state, action = coppice.Absent, Remove
+	}
 	if vm.Account == coppice.SystemAccount {
 		state, action = coppice.Absent, Remove // whoever wanted it is gone
 	}
@@ -38,7 +41,7 @@ func (m *Manager) settle(ctx context.Context, vm coppice.VM, seen Evidence, run 
 		m.Log.Info("settling", "vm", vm.ID, "state", vm.State, "verb", vm.Verb, "seen", seen, "to", state, "action", action)
 	}
 	if run != nil && (action == Adopt || action == Redo) {
-		m.takeUp(vm.ID, run, nil)
+		m.takeUp(vm.ID, run, nil, vm.Activity.Idle)
 	}
 	if action == Redo {
 		step, _ := Plan(state, vm.Verb)
@@ -57,6 +60,8 @@ func (m *Manager) settle(ctx context.Context, vm coppice.VM, seen Evidence, run 
 			vm.Reason = reasonFor(seen)
 		}
 		switch action {
+		case Adopt:
+			vm.Reason = "" // that was of the verb
 		case Discard:
 			return m.end(ctx, vm.ID)
 		case Remove:

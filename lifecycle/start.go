@@ -17,6 +17,9 @@ func (m *Manager) Start(ctx context.Context, account coppice.AccountID, id coppi
 		if options.IdleTimeout != nil {
 			vm.IdleTimeout = *options.IdleTimeout
 		}
+		if options.ActivityBytes != nil {
+			vm.ActivityBytes = *options.ActivityBytes
+		}
 		return nil
 	}
 	for {
@@ -40,6 +43,8 @@ func (m *Manager) Start(ctx context.Context, account coppice.AccountID, id coppi
 		started, err := m.perform(ctx, id, r)
 		joined := started
 		if edit(&joined) == nil && err == nil && started.State == coppice.Running && joined == started {
+			m.Touch(id) // what the options say holds from now on
+			m.stir()
 			return started, nil
 		}
 		if err != nil && !m.overtaken(ctx, vm, err) {
@@ -173,16 +178,18 @@ func hostname(vm *coppice.VM) string {
 func (m *Manager) board(vm *coppice.VM, run coppice.Run, opened coppice.Session) {
 	vm.StartedAt = time.Now().UTC()
 	vm.HostBoot = m.HostBoot
-	m.takeUp(vm.ID, run, opened)
+	m.takeUp(vm.ID, run, opened, 0)
 }
 
-// takeUp takes up a run, and its session if there is one yet, and watches it.
-func (m *Manager) takeUp(id coppice.VMID, run coppice.Run, opened coppice.Session) {
+// takeUp takes up a run that has been idle for so long, and its session if there
+// is one yet, and watches it.
+func (m *Manager) takeUp(id coppice.VMID, run coppice.Run, opened coppice.Session, idle time.Duration) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	e := m.entry(id)
 	e.run, e.session, e.gone = run, newSession(), make(chan struct{})
 	e.session.open = opened
+	e.usage.begin(idle)
 	m.work.Go(func() { m.watch(id, run) })
 }
 

@@ -16,9 +16,9 @@ func (m *Manager) Stop(ctx context.Context, account coppice.AccountID, id coppic
 		return vm, err
 	}
 	if vm.State == coppice.Failed {
-		return m.kill(ctx, id) // there is no guest left to ask
+		return m.kill(ctx, &vm) // there is no guest left to ask
 	}
-	return m.perform(ctx, id, request{verb: coppice.Stop, do: m.stop})
+	return m.perform(ctx, id, m.orDelete(&vm, coppice.OnStop, request{verb: coppice.Stop, do: m.stop}))
 }
 
 // Kill ends a VM at once, like pulling the plug, whatever it is doing. The
@@ -28,11 +28,11 @@ func (m *Manager) Kill(ctx context.Context, account coppice.AccountID, id coppic
 	if err != nil {
 		return vm, err
 	}
-	return m.kill(ctx, id)
+	return m.kill(ctx, &vm)
 }
 
-func (m *Manager) kill(ctx context.Context, id coppice.VMID) (coppice.VM, error) {
-	return m.perform(ctx, id, request{verb: coppice.Kill, do: m.pullPlug})
+func (m *Manager) kill(ctx context.Context, vm *coppice.VM) (coppice.VM, error) {
+	return m.perform(ctx, vm.ID, m.orDelete(vm, coppice.OnStop, request{verb: coppice.Kill, do: m.pullPlug}))
 }
 
 // Delete removes a VM from whatever state it is in. Deleting it again does nothing.

@@ -9,10 +9,11 @@ import (
 // Suspend keeps a running VM's memory, devices and disk, and ends its process.
 // Start goes on from there.
 func (m *Manager) Suspend(ctx context.Context, account coppice.AccountID, id coppice.VMID) (coppice.VM, error) {
-	if vm, err := m.present(ctx, account, id); err != nil {
+	vm, err := m.present(ctx, account, id)
+	if err != nil {
 		return vm, err
 	}
-	return m.perform(ctx, id, request{verb: coppice.Suspend, do: m.suspend, after: m.suspended})
+	return m.perform(ctx, id, m.orDelete(&vm, coppice.OnSuspend, request{verb: coppice.Suspend, do: m.suspend, after: m.suspended}))
 }
 
 // suspend is the work of suspending, up to the point where the row says so.

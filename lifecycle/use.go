@@ -2,8 +2,6 @@ package lifecycle
 
 import (
 	"context"
-	"sync"
-	"time"
 
 	"github.com/coppice-vm/coppice"
 )
@@ -31,31 +29,8 @@ func (m *Manager) Use(ctx context.Context, account coppice.AccountID, id coppice
 		release()
 		return nil, nil, err
 	}
+	m.confirm(ctx, id)
 	return session, release, nil
-}
-
-// Touch notes that something moved in or out of a VM just now.
-func (m *Manager) Touch(id coppice.VMID) {
-	m.mu.Lock()
-	defer m.mu.Unlock()
-	if e := m.vms[id]; e != nil {
-		e.active = time.Now()
-	}
-}
-
-// occupy keeps a VM in use until release.
-func (m *Manager) occupy(id coppice.VMID) (release func()) {
-	m.mu.Lock()
-	defer m.mu.Unlock()
-	e := m.entry(id)
-	e.uses++
-	return sync.OnceFunc(func() {
-		m.mu.Lock()
-		defer m.mu.Unlock()
-		e.uses--
-		e.active = time.Now()
-		m.forget(id, e)
-	})
 }
 
 // enterVM returns the session of a VM that is in use, which it wakes if it sleeps.

@@ -23,6 +23,8 @@ func checkVM(vm coppice.VM) error {
 		return errors.New("no persistence")
 	case vm.IdleTimeout < 0:
 		return fmt.Errorf("negative idle timeout %v", vm.IdleTimeout)
+	case vm.ActivityBytes < 0 || vm.Activity.Idle < 0:
+		return fmt.Errorf("negative activity %d, %v", vm.ActivityBytes, vm.Activity.Idle)
 	}
 	return cmp.Or(
 		checkOrigin(string(vm.ID), vm.Account, vm.CreatedAt), checkSize(vm.Size), checkPersistence(vm.Persistence))

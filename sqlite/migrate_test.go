@@ -64,7 +64,7 @@ func wantTestdata(t *testing.T, db *DB) {
 		State: coppice.Running, Verb: coppice.Stop, VerbSince: created.Add(time.Hour), Reason: "because",
 		Size:        coppice.Size{VCPUs: 2, MemoryMiB: 1024, DiskMiB: 16384},
 		Persistence: coppice.Persistence{Type: coppice.Ephemeral, Priority: 3, DeleteEvent: coppice.OnStop},
-		IdleTimeout: 5 * time.Minute, Image: "debian", Base: "sc-bbbbbbbbbbbbbbbbbbbb",
+		IdleTimeout: 5 * time.Minute, ActivityBytes: 1024, Image: "debian", Base: "sc-bbbbbbbbbbbbbbbbbbbb",
 		Snapshot: "sc-ssssssssssssssssssss", Parent: "pppppppppppppppppppp",
 		Instance: "iiiiiiiiiiiiiiiiiiii", HostBoot: "boot",
 		CreatedAt: created, StartedAt: created.Add(time.Minute), DeletedAt: created.Add(2 * time.Hour),

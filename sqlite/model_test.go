@@ -139,6 +139,8 @@ func drawRow(t *rapid.T, vm coppice.VM) coppice.VM {
 		DeleteEvent: rapid.SampledFrom([]coppice.DeleteEvent{"", coppice.OnStop, coppice.OnSuspend}).Draw(t, "event"),
 	}
 	vm.IdleTimeout = time.Duration(rapid.Int64Min(0).Draw(t, "idle"))
+	vm.ActivityBytes = rapid.Int64Min(0).Draw(t, "bytes")
+	vm.Activity = coppice.Activity{At: drawTime(t, "active"), Idle: time.Duration(rapid.Int64Min(0).Draw(t, "idle for"))}
 	vm.VerbSince, vm.StartedAt, vm.DeletedAt = drawTime(t, "since"), drawTime(t, "started"), drawTime(t, "deleted")
 	switch {
 	case !sane("sane state"):

@@ -187,7 +187,7 @@ func benchExec(ctx context.Context, b *bench, runs int) error {
 // use it, and deletes it.
 func (b *bench) withVM(ctx context.Context, do func(id string) error) (err error) {
 	start := time.Now()
-	vm, err := b.client.Create(ctx, api.CreateVM{VMSpec: api.VMSpec{Name: new("bench")}})
+	vm, err := b.client.Create(ctx, api.CreateVM{VMSpec: api.VMSpec{Name: new("bench"), IdleTimeoutSeconds: never}})
 	if err != nil {
 		return err
 	}

@@ -21,7 +21,7 @@ func (b *bench) create(ctx context.Context) (string, error) {
 		return "", ctx.Err()
 	}
 	// Ctrl-C waits for the answer, or nobody would know what to delete.
-	vm, err := b.client.Create(context.WithoutCancel(ctx), api.CreateVM{VMSpec: api.VMSpec{Name: new("bench")}})
+	vm, err := b.client.Create(context.WithoutCancel(ctx), api.CreateVM{VMSpec: api.VMSpec{Name: new("bench"), IdleTimeoutSeconds: never}})
 	if err != nil {
 		return "", err
 	}

@@ -28,7 +28,7 @@ func (f *vmFlags) bind(fs *pflag.FlagSet) {
 	fs.IntVar(&f.cpu, "cpu", 0, "virtual CPUs, a power of two")
 	fs.Var(&f.memory, "memory", "memory, a power of two: 512M, 2G")
 	fs.Var(&f.disk, "disk", "root disk: 40G")
-	fs.Var(&f.idle, "idle-timeout", "time without network traffic after which the VM is reclaimed: 10m, never")
+	fs.Var(&f.idle, "idle-timeout", "time without activity after which the VM is reclaimed: 10m, never")
 	fs.Var(&f.persistence, "persistence", "sticky, sticky:PRIORITY (0 to 10), persistent, ephemeral, ephemeral:OnStop or ephemeral:OnSuspend")
 }
 
@@ -82,6 +82,9 @@ func (g *gigabytes) Set(s string) error {
 	return nil
 }
 
+// never is the idle timeout of VMs that are not to be reclaimed.
+var never = api.IdleTimeout{Set: true}
+
 // idleTimeout is a duration or "never".
 type idleTimeout struct{ value api.IdleTimeout }
 
@@ -99,7 +102,7 @@ func (t *idleTimeout) String() string {
 
 func (t *idleTimeout) Set(s string) error {
 	if s == "never" {
-		t.value = api.IdleTimeout{Set: true}
+		t.value = never
 		return nil
 	}
 	d, err := time.ParseDuration(s)

@@ -126,6 +126,9 @@ func describe(w *tabwriter.Writer, vm api.VM) {
 	} else {
 		line("idle timeout", "%s", short(time.Duration(*vm.IdleTimeoutSeconds*float64(time.Second))))
 	}
+	if vm.ReclaimAt != nil {
+		line("reclaimed", "in %s, unless it is active", short(max(0, time.Until(*vm.ReclaimAt)).Round(time.Second)))
+	}
 	line("from", "%s", vm.SnapshotID)
 	line("instance", "%s", vm.VMInstanceID)
 	line("created", "%s", vm.CreatedAt.Local().Format(time.RFC3339))
@@ -137,7 +140,7 @@ func (m *Main) startCommand() *cobra.Command {
 		func(ctx context.Context, c *client.Client, id string) (any, error) {
 			return c.Start(ctx, id, api.StartVM{IdleTimeoutSeconds: idle.value})
 		})
-	cmd.Flags().Var(&idle, "idle-timeout", "from now on, time without network traffic after which the VM is reclaimed: 10m, never")
+	cmd.Flags().Var(&idle, "idle-timeout", "from now on, time without activity after which the VM is reclaimed: 10m, never")
 	return cmd
 }
 
