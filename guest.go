@@ -41,6 +41,8 @@ type Session interface {
 	// Files returns the guest's files as user sees them; empty is root.
 	Files(user string) GuestFiles
 	GuestSockets
+	// Terminals returns the guest's terminals as user sees them; empty is root.
+	Terminals(user string) GuestTerminals
 	// Close ends the session and every call in flight. The guest goes on.
 	Close() error
 }

@@ -71,6 +71,9 @@ func TestGuest(t *testing.T, boot func(t *testing.T) (coppice.Guest, Machine)) {
 	} {
 		t.Run(name, func(t *testing.T) { test(t, open(t)) })
 	}
+	for name, test := range terminalTests {
+		t.Run(name, func(t *testing.T) { test(t, open(t)) })
+	}
 	t.Run("connect tries again", func(t *testing.T) { testConnect(t, boot) })
 }
 

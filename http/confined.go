@@ -49,6 +49,13 @@ func (c *confined) Files(user string) coppice.GuestFiles {
 	return c.session.Files(user)
 }
 
+func (c *confined) Terminals(user string) coppice.GuestTerminals {
+	if err := c.grant.Allow(user); err != nil {
+		return noTerminals{err}
+	}
+	return c.session.Terminals(user)
+}
+
 func (c *confined) Dial(ctx context.Context, user, network, address string) (net.Conn, error) {
 	if err := c.grant.Allow(user); err != nil {
 		return nil, err
@@ -81,3 +88,20 @@ func (f noFiles) Open(context.Context, string) (coppice.GuestFile, error) {
 func (f noFiles) Write(context.Context, string, fs.FileMode, io.Reader) error { return f.err }
 
 func (f noFiles) Watch(context.Context, string, func(coppice.FileEvent)) error { return f.err }
+
+// noTerminals are likewise their terminals.
+type noTerminals struct{ err error }
+
+func (n noTerminals) Open(context.Context, coppice.TerminalSpec) (coppice.Terminal, error) {
+	return nil, n.err
+}
+
+func (n noTerminals) Attach(context.Context, string, coppice.TerminalSize) (coppice.Terminal, error) {
+	return nil, n.err
+}
+
+func (n noTerminals) List(context.Context) ([]coppice.TerminalInfo, error) { return nil, n.err }
+
+func (n noTerminals) Close(context.Context, string) (coppice.TerminalInfo, error) {
+	return coppice.TerminalInfo{}, n.err
+}

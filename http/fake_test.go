@@ -404,6 +404,8 @@ func (g *fakeGuest) Close() error                   { return nil }
 
 func (g *fakeGuest) Files(user string) coppice.GuestFiles { return fakeFiles{g.dir, user} }
 
+func (g *fakeGuest) Terminals(string) coppice.GuestTerminals { return nil }
+
 type fakeFiles struct{ dir, user string }
 
 // path maps names of the guest: "/x" and "x" are both below dir, and ".." is

@@ -222,7 +222,9 @@ func (s *session) Shutdown(ctx context.Context) error {
 }
 
 func (s *session) Files(user string) coppice.GuestFiles { return nil }
-func (s *session) Close() error                         { return nil }
+
+func (s *session) Terminals(string) coppice.GuestTerminals { return nil }
+func (s *session) Close() error                            { return nil }
 
 func TestLife(t *testing.T) {
 	h := newHost(t)

@@ -18,20 +18,25 @@ import (
 type Guest struct {
 	powerOff func(coppice.VMID)
 
-	mu      sync.Mutex
-	disks   map[coppice.VMID]*tree
-	sockets map[coppice.VMID]*sockets
+	mu        sync.Mutex
+	disks     map[coppice.VMID]*tree
+	sockets   map[coppice.VMID]*sockets
+	terminals map[coppice.VMID]*terminals
 }
 
 // NewGuest returns an adapter to guests that call powerOff when they are asked to shut down.
 func NewGuest(powerOff func(coppice.VMID)) *Guest {
-	return &Guest{powerOff: powerOff, disks: map[coppice.VMID]*tree{}, sockets: map[coppice.VMID]*sockets{}}
+	return &Guest{
+		powerOff: powerOff,
+		disks:    map[coppice.VMID]*tree{}, sockets: map[coppice.VMID]*sockets{}, terminals: map[coppice.VMID]*terminals{},
+	}
 }
 
 // Connect implements [coppice.Guest].
 func (g *Guest) Connect(ctx context.Context, dial func(context.Context) (net.Conn, error), id coppice.GuestIdentity) (coppice.Session, error) {
 	s := &guestSession{
-		vm: id.VM, powerOff: g.powerOff, dial: dial, disk: g.disk(id.VM), sockets: g.socketsOf(id.VM),
+		vm: id.VM, powerOff: g.powerOff, dial: dial,
+		disk: g.disk(id.VM), sockets: g.socketsOf(id.VM), terminals: g.terminalsOf(id.VM),
 		turn: make(chan struct{}, 1), closed: make(chan struct{}),
 	}
 	if _, err := s.connected(ctx); err != nil {
@@ -73,6 +78,8 @@ type guestSession struct {
 	dial     func(context.Context) (net.Conn, error)
 	disk     *tree
 	sockets  *sockets
+
+	terminals *terminals
 
 	turn   chan struct{} // has an element while somebody uses the rest
 	conn   net.Conn

@@ -139,6 +139,8 @@ func (s twinSession) Exec(ctx context.Context, spec coppice.ExecSpec, stdio copp
 
 func (s twinSession) Files(string) coppice.GuestFiles { return twinFiles(s.home) }
 
+func (s twinSession) Terminals(string) coppice.GuestTerminals { return nil }
+
 // twinFiles are the files below a directory.
 type twinFiles string
 

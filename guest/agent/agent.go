@@ -52,7 +52,8 @@ type Agent struct {
 	cgroup cgroups
 	chores sync.WaitGroup // that Serve ends after
 
-	self identity // who the guest is
+	self      identity // who the guest is
+	terminals terminals
 }
 
 // New returns an agent that nobody has connected to.
@@ -62,9 +63,10 @@ func New(config Config) *Agent {
 
 // Serve serves the hosts that connect to port, one after the other, until ctx
 // ends, whose error it returns then. It closes port. Commands that run when it
-// returns are left to themselves. It is called once.
+// returns are left to themselves; terminals are hung up. It is called once.
 func (a *Agent) Serve(ctx context.Context, port wire.Port) error {
 	defer a.chores.Wait()
+	defer a.terminals.hangUp()
 	defer context.AfterFunc(ctx, func() { port.Close() })()
 	defer port.Close()
 	a.chores.Go(func() { a.awaitUsable(ctx) })
@@ -98,7 +100,10 @@ func (a *Agent) serve(ctx context.Context, conn *wire.Conn) error {
 	if err != nil {
 		return err
 	}
-	s := &session{agent: a, mux: mux, commands: map[uint32]*command{}, listeners: map[uint32]*listener{}}
+	s := &session{
+		agent: a, mux: mux,
+		commands: map[uint32]*command{}, listeners: map[uint32]*listener{}, attached: map[uint32]attachment{},
+	}
 	for {
 		stream, err := mux.AcceptStream()
 		if err != nil {
@@ -116,8 +121,9 @@ type session struct {
 	identified atomic.Bool
 
 	mu        sync.Mutex
-	commands  map[uint32]*command  // by the number of their stream
-	listeners map[uint32]*listener // likewise
+	commands  map[uint32]*command   // by the number of their stream
+	listeners map[uint32]*listener  // likewise
+	attached  map[uint32]attachment // to terminals, likewise
 }
 
 // lost reports whether the connection broke, as opposed to a stream having been closed by the host.
@@ -184,6 +190,8 @@ func (x *exchange) serve(ctx context.Context) error {
 		return x.listen()
 	case x.Op == wire.OpAccept:
 		return x.accept()
+	case x.Terminal != nil:
+		return x.onTerminal()
 	}
 	return fmt.Errorf("the agent does not know how to %s", x.Op)
 }

@@ -40,16 +40,16 @@ func TestLookUp(t *testing.T) {
 		"# a comment\nroot:x:0:0:root:/root:/bin/bash\nbroken:x:1\nnegative:x:-1:1::/:/bin/sh\n"+
 			"bob:x:1234:1001:Bob,,,:/home/bob:/bin/sh\n1000:x:7:7::relative:/bin/sh\ntwin:x:1234:1002::/:/bin/sh"), 0o644))
 	must(t, os.WriteFile(a.path("etc/group"), []byte("root:x:0:\nsudo:x:27:alice,bob\nbobby:x:28:bobby\nbroken\nlast:x:29:bob"), 0o644))
-	bob := user{name: "bob", uid: 1234, gid: 1001, groups: []uint32{27, 29}, home: "/home/bob"}
+	bob := user{name: "bob", uid: 1234, gid: 1001, groups: []uint32{27, 29}, home: "/home/bob", shell: "/bin/sh"}
 	for who, want := range map[string]user{
-		"":     {name: "root", home: "/root"},
-		"root": {name: "root", home: "/root"},
-		"0":    {name: "root", home: "/root"},
+		"":     {name: "root", home: "/root", shell: "/bin/bash"},
+		"root": {name: "root", home: "/root", shell: "/bin/bash"},
+		"0":    {name: "root", home: "/root", shell: "/bin/bash"},
 		"bob":  bob,
-		"1000": {name: "1000", uid: 7, gid: 7, home: "/"},
+		"1000": {name: "1000", uid: 7, gid: 7, home: "/", shell: "/bin/sh"},
 		"1234": bob,
-		"twin": {name: "twin", uid: 1234, gid: 1002, home: "/"},
-		"7":    {name: "1000", uid: 7, gid: 7, home: "/"},
+		"twin": {name: "twin", uid: 1234, gid: 1002, home: "/", shell: "/bin/sh"},
+		"7":    {name: "1000", uid: 7, gid: 7, home: "/", shell: "/bin/sh"},
 	} {
 		got, err := a.lookUp(who)
 		must(t, err)

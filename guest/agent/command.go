@@ -106,6 +106,11 @@ func (a *Agent) startProcess(cmd *exec.Cmd, stdin bool) (c *command, err error) 
 		}
 		*out.ours, *out.theirs, theirs = r, w, append(theirs, w)
 	}
+	return c, c.launch(a, cmd)
+}
+
+// launch starts cmd in a cgroup of its own. If it fails the caller releases c.
+func (c *command) launch(a *Agent, cmd *exec.Cmd) error {
 	if c.group = a.cgroup.create(); c.group != nil {
 		cmd.SysProcAttr.UseCgroupFD = true
 		cmd.SysProcAttr.CgroupFD = c.group.fd()
@@ -113,12 +118,12 @@ func (a *Agent) startProcess(cmd *exec.Cmd, stdin bool) (c *command, err error) 
 	var pidfd int
 	cmd.SysProcAttr.PidFD = &pidfd
 	if err := cmd.Start(); err != nil {
-		return c, err
+		return err
 	}
 	c.process = cmd.Process
 	unix.SetNonblock(pidfd, true) // or a thread would wait for each command
 	c.ending = os.NewFile(uintptr(pidfd), "pidfd")
-	return c, nil
+	return nil
 }
 
 // release lets go of what the command has no more use for.
@@ -159,24 +164,49 @@ func (c *command) wait(timeout time.Duration) (wire.Exited, error) {
 			c.kill()
 		}).Stop()
 	}
+	status, err := c.reap()
+	if err != nil {
+		return wire.Exited{}, err
+	}
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.timedOut {
+		return wire.Exited{Code: 124, TimedOut: true}, nil
+	}
+	return wire.Exited{Code: exitCode(status)}, nil
+}
+
+// reap returns the status of the main process, when it has ended.
+func (c *command) reap() (syscall.WaitStatus, error) {
 	if err := c.awaitEnd(); err != nil {
-		return wire.Exited{}, fmt.Errorf("wait for the command: %w", err)
+		return 0, fmt.Errorf("wait for the command: %w", err)
 	}
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	c.ended = true
 	state, err := c.process.Wait()
 	if err != nil {
-		return wire.Exited{}, err
+		return 0, err
 	}
-	if c.timedOut {
-		return wire.Exited{Code: 124, TimedOut: true}, nil
-	}
-	status := state.Sys().(syscall.WaitStatus)
+	return state.Sys().(syscall.WaitStatus), nil
+}
+
+// exitCode is a status as shells say it.
+func exitCode(status syscall.WaitStatus) int {
 	if status.Signaled() {
-		return wire.Exited{Code: 128 + int(status.Signal())}, nil
+		return 128 + int(status.Signal())
 	}
-	return wire.Exited{Code: status.ExitStatus()}, nil
+	return status.ExitStatus()
+}
+
+// signal sends a signal to the main process, unless it has ended.
+func (c *command) signal(sig syscall.Signal) error {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.ended {
+		return nil
+	}
+	return unix.Kill(c.process.Pid, sig)
 }
 
 // awaitEnd returns when the main process has ended. It leaves it a zombie, so

@@ -19,6 +19,7 @@ type user struct {
 	uid, gid uint32
 	groups   []uint32 // beside gid
 	home     string
+	shell    string // as /etc/passwd has it; may be empty
 }
 
 // lookUp finds a user by name or number in the guest's /etc/passwd and
@@ -38,7 +39,7 @@ func (a *Agent) lookUp(who string) (user, error) {
 		if err1 != nil || err2 != nil {
 			return true
 		}
-		found = user{name: f[0], uid: uint32(uid), gid: uint32(gid), home: f[5]}
+		found = user{name: f[0], uid: uint32(uid), gid: uint32(gid), home: f[5], shell: f[6]}
 		return !named // a name counts for more than a number
 	})
 	if err != nil {

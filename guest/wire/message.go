@@ -44,6 +44,20 @@ const (
 	OpListen Op = "listen"
 	// OpAccept takes a connection that has arrived. Host: Request. The rest is as for OpDial.
 	OpAccept Op = "accept"
+	// OpTerminal opens a terminal, or attaches to one. Host: Request, Data... Guest:
+	// [Attached], Data..., and when the program has ended [Ended]. A host that
+	// closes the stream detaches.
+	OpTerminal Op = "terminal"
+	// OpDetach detaches the terminal of a stream; it ends. Host: Request. Guest: [Done].
+	OpDetach Op = "detach"
+	// OpResize gives the terminal of a stream another size. Host: Request. Guest: [Done].
+	OpResize Op = "resize"
+	// OpSignal sends a signal to the terminal of a stream. Host: Request. Guest: [Done].
+	OpSignal Op = "signal"
+	// OpTerminals lists terminals. Host: Request. Guest: [TerminalInfo]..., End.
+	OpTerminals Op = "terminals"
+	// OpHangup ends a terminal. Host: Request. Guest: [TerminalInfo].
+	OpHangup Op = "hangup"
 	// OpShutdown asks the guest's init to power off. Host: Request. Guest: [Done].
 	OpShutdown Op = "shutdown"
 )
@@ -51,12 +65,13 @@ const (
 // A Request opens a stream.
 type Request struct {
 	Op       Op
-	Stream   uint32    `json:",omitempty"` // kill: the number of the exec stream; accept: of the listen stream
+	Stream   uint32    `json:",omitempty"` // kill, detach, resize, signal: the number of the stream it is about; accept: of the listen stream
 	Arrival  uint32    `json:",omitempty"` // accept
 	Identity *Identity `json:",omitempty"` // identify
 	Exec     *Exec     `json:",omitempty"` // exec
 	File     *File     `json:",omitempty"` // open, write, watch
 	Socket   *Socket   `json:",omitempty"` // dial, listen
+	Terminal *Terminal `json:",omitempty"` // terminal, resize, signal, terminals, hangup
 }
 
 // An Identity is who a guest is from now on.
@@ -154,6 +169,11 @@ var causes = []struct {
 	err   error
 }{
 	{"no user", coppice.ErrNoUser},
+	{"no terminal", coppice.ErrNoTerminal},
+	{"terminal exists", coppice.ErrTerminalExists},
+	{"terminal expired", coppice.ErrTerminalExpired},
+	{"another's terminal", coppice.ErrTerminalUser},
+	{"too many", coppice.ErrTooMany},
 	{"not there", fs.ErrNotExist},
 	{"not allowed", fs.ErrPermission},
 	{"exists", fs.ErrExist},
