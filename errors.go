@@ -14,14 +14,21 @@ var (
 	ErrInUse     = errors.New("still in use")
 	ErrNoAccount = errors.New("no such account")
 	ErrNoKey     = errors.New("no such key")
-	ErrNoToken   = errors.New("no such token")
-	ErrNoGrant   = errors.New("no such grant")
 	ErrNoRun     = errors.New("the VM does not run")
 	ErrNoUser    = errors.New("no such user in the guest")
 	ErrGuestGone = errors.New("the connection to the guest broke")
 	ErrNoSpace   = errors.New("the pool is full")
 	ErrNoNetwork = errors.New("the VM has no network")
 	ErrRefused   = errors.New("nothing listens on that port of the guest")
+)
+
+// What the ports say about who may use the host.
+var (
+	ErrNoIdentity = errors.New("no such identity")
+	ErrNoToken    = errors.New("no such token")
+	ErrNoGrant    = errors.New("no such grant")
+	// ErrRevoked is why something ends that a key, token or grant let begin.
+	ErrRevoked = errors.New("the key, token or grant was revoked")
 )
 
 // A Code names a kind of error for programs. The codes are the contract's.
@@ -76,6 +83,13 @@ const (
 	CodeUserNotFound     Code = "USER_NOT_FOUND"
 	CodeFilesBadRequest  Code = "FILES_BAD_REQUEST"
 	CodeFileNotFound     Code = "FILE_NOT_FOUND"
+)
+
+// Codes about who may use the host.
+const (
+	CodeIdentityNotFound     Code = "IDENTITY_NOT_FOUND"
+	CodePermissionExists     Code = "PERMISSION_ALREADY_EXISTS"
+	CodeVMPermissionNotFound Code = "VM_PERMISSION_NOT_FOUND"
 )
 
 // An Error is what a user is told: a code for programs, a sentence for people

@@ -2,7 +2,10 @@ package coppice
 
 import (
 	"crypto/rand"
+	"fmt"
 	"strings"
+	"unicode"
+	"unicode/utf8"
 )
 
 // A VMID names a VM for ever: 20 characters of [a-z0-9], never used twice.
@@ -21,11 +24,14 @@ type ImageID string
 // An AccountID names the owner of VMs, in the form of a UUID.
 type AccountID string
 
-// An IdentityID names an identity, a restricted user of an account's VMs.
-type IdentityID string
-
-// A GrantID names a grant.
-type GrantID string
+// A KeyID names an API key, an IdentityID an identity, a TokenID one of its
+// tokens and a GrantID what it was granted: 20 characters of [a-z0-9] each.
+type (
+	KeyID      string
+	IdentityID string
+	TokenID    string
+	GrantID    string
+)
 
 // NewVMID returns a fresh random id.
 func NewVMID() VMID { return VMID(randomID()) }
@@ -35,6 +41,26 @@ func NewInstanceID() InstanceID { return InstanceID(randomID()) }
 
 // NewCaptureID returns a fresh random id.
 func NewCaptureID() CaptureID { return CaptureID("sc-" + randomID()) }
+
+// NewAccountID returns a fresh random id.
+func NewAccountID() AccountID {
+	var b [16]byte
+	rand.Read(b[:])                             // never fails; see crypto/rand
+	b[6], b[8] = b[6]&0x0f|0x40, b[8]&0x3f|0x80 // version 4, as RFC 9562 has it
+	return AccountID(fmt.Sprintf("%x-%x-%x-%x-%x", b[:4], b[4:6], b[6:8], b[8:10], b[10:]))
+}
+
+// NewKeyID returns a fresh random id.
+func NewKeyID() KeyID { return KeyID(randomID()) }
+
+// NewIdentityID returns a fresh random id.
+func NewIdentityID() IdentityID { return IdentityID(randomID()) }
+
+// NewTokenID returns a fresh random id.
+func NewTokenID() TokenID { return TokenID(randomID()) }
+
+// NewGrantID returns a fresh random id.
+func NewGrantID() GrantID { return GrantID(randomID()) }
 
 // Valid reports whether id has the form of a VM id. It does not say that the VM exists.
 func (id VMID) Valid() bool { return validID(string(id)) }
@@ -74,4 +100,15 @@ func validID(s string) bool {
 		}
 	}
 	return true
+}
+
+const maxNameLength = 128
+
+// CheckName returns an error with that code if nothing can be called so.
+func CheckName(name string, code Code) error {
+	unprintable := func(r rune) bool { return !unicode.IsPrint(r) }
+	if !utf8.ValidString(name) || utf8.RuneCountInString(name) > maxNameLength || strings.ContainsFunc(name, unprintable) {
+		return Errorf(code, "a name is at most %d printable characters", maxNameLength)
+	}
+	return nil
 }

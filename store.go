@@ -1,9 +1,6 @@
 package coppice
 
-import (
-	"context"
-	"time"
-)
+import "context"
 
 // A Store remembers VMs. What it has acknowledged survives a crash of the
 // daemon and of the host. It holds accounts to their limits: see [Quotas].
@@ -26,37 +23,4 @@ type Store interface {
 type VMFilter struct {
 	Account AccountID // empty: of every account
 	Deleted bool      // tombstones too
-}
-
-// Accounts remembers who may use the host. Secrets are kept only as hashes.
-type Accounts interface {
-	// InsertAccount adds an account. [ErrExists] if the id is taken.
-	InsertAccount(ctx context.Context, a Account) error
-	// InsertKey adds an API key. [ErrExists] if the hash is taken, [ErrNoAccount]
-	// if the account is not there.
-	InsertKey(ctx context.Context, k APIKey) error
-	// KeyByHash returns the key with that hash. [ErrNoKey] if there is none.
-	KeyByHash(ctx context.Context, hash KeyHash) (APIKey, error)
-}
-
-// SystemAccount owns what the host makes for itself, and has no keys.
-const SystemAccount AccountID = "system"
-
-// An Account owns VMs.
-type Account struct {
-	ID        AccountID
-	Name      string
-	CreatedAt time.Time
-}
-
-// A KeyHash is the SHA-256 of an API key's secret. A secret has 256 random
-// bits, so a plain hash gives nothing away.
-type KeyHash [32]byte
-
-// An APIKey lets its bearer act for an account.
-type APIKey struct {
-	Hash      KeyHash
-	Account   AccountID
-	Name      string
-	CreatedAt time.Time
 }

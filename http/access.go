@@ -1,6 +1,7 @@
 package http
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"net/http"
@@ -10,12 +11,12 @@ import (
 	"github.com/coppice-vm/coppice/api"
 )
 
-// An access says who may call a route.
-type access int
+// An audience says who may call a route.
+type audience int
 
 const (
 	// nobody is what a route is for that does not say whom it is for.
-	nobody access = iota
+	nobody audience = iota
 	anyone
 	// holder is the bearer of any secret: of an API key or an identity's token.
 	holder
@@ -26,84 +27,118 @@ const (
 	// a grant for the VM in the path. As which user of the guest is checked
 	// where one is named: see [confined].
 	guestUser
+	// admin is the bearer of a key that may manage the host's accounts.
+	admin
 )
 
-// An Authenticator knows whose a secret is, and what an identity may use.
+// accessRoutes are those by which it is changed who may call a route.
+func (s *Server) accessRoutes() []route {
+	const (
+		identity = "/identity/v1/identities/{identity}"
+		grants   = identity + "/permissions/vm"
+	)
+	return []route{
+		{"GET", "/v1/keys", owner, "listKeys", "List the account's API keys, oldest first", typed(s.listKeys)},
+		{"POST", "/v1/keys", owner, "createKey", "Make an API key, whose secret is shown once", typed(s.createKey)},
+		{"DELETE", "/v1/keys/{key_id}", owner, "revokeKey", "Revoke an API key, and end what it let in", typed(s.revokeKey)},
+
+		{"GET", "/v1/accounts", admin, "listAccounts", "List the host's accounts, oldest first", typed(s.listAccounts)},
+		{"POST", "/v1/accounts", admin, "createAccount", "Make an account and its first API key, whose secret is shown once", typed(s.createAccount)},
+		{"DELETE", "/v1/accounts/{account_id}", admin, "deleteAccount", "Delete an account that has neither VMs nor snapshots", typed(s.deleteAccount)},
+
+		{"GET", "/identity/v1/identities", owner, "listIdentities", "List the account's identities, oldest first", typed(s.listIdentities)},
+		{"POST", "/identity/v1/identities", owner, "createIdentity", "Make an identity, which may do nothing yet", typed(s.createIdentity)},
+		{"DELETE", identity, owner, "deleteIdentity", "Delete an identity with its tokens and grants, and end what they let in", typed(s.deleteIdentity)},
+		{"GET", identity + "/tokens", owner, "listTokens", "List an identity's access tokens, oldest first", typed(s.listTokens)},
+		{"POST", identity + "/tokens", owner, "createToken", "Make an access token, whose secret is shown once", typed(s.createToken)},
+		{"DELETE", identity + "/tokens/{token}", owner, "revokeToken", "Revoke an access token, and end what it let in", typed(s.revokeToken)},
+		{"GET", grants, owner, "listGrants", "List what VMs an identity may use, oldest grant first", typed(s.listGrants)},
+		{"POST", grants + "/{vm_id}", owner, "grantVM", "Let an identity use a VM from the inside", typed(s.grantVM)},
+		{"GET", grants + "/{vm_id}", owner, "getGrant", "Say as whom an identity may use a VM", typed(s.getGrant)},
+		{"PUT", grants + "/{vm_id}", owner, "changeGrant", "Change as whom an identity may use a VM, and end what it is doing there", typed(s.changeGrant)},
+		{"DELETE", grants + "/{vm_id}", owner, "revokeGrant", "Take a VM from an identity, and end what it is doing there", typed(s.revokeGrant)},
+	}
+}
+
+// An Authenticator lets requests in by their secrets.
 type Authenticator interface {
-	// Key returns whom the API key secret acts for. [coppice.ErrNoKey] if there is none.
-	Key(ctx context.Context, secret string) (coppice.Principal, error)
-	// Token returns whom the identity's token secret acts for. [coppice.ErrNoToken] if there is none.
-	Token(ctx context.Context, secret string) (coppice.Principal, error)
-	// Grant returns what an identity may do in a VM. [coppice.ErrNoGrant] if that is nothing.
-	Grant(ctx context.Context, identity coppice.IdentityID, vm coppice.VMID) (coppice.Grant, error)
+	// ByKey calls do with whom the API key secret acts for, and with a context
+	// that ends, because of [coppice.ErrRevoked], when the key is revoked.
+	// [coppice.ErrNoKey] if the secret is nobody's.
+	ByKey(ctx context.Context, secret string, do func(context.Context, coppice.Principal)) error
+	// ByToken does so for the access token of an identity. If vm is not empty
+	// the principal comes with the grant for it. [coppice.ErrNoToken] if the
+	// secret is nobody's, [coppice.ErrNoGrant] if there is no grant.
+	ByToken(ctx context.Context, secret string, vm coppice.VMID, do func(context.Context, coppice.Principal)) error
 }
 
 // A caller is who makes a request.
-type caller struct {
-	coppice.Principal
-	// grant is what an identity may do in the VM that the request is about.
-	// An owner has none, and may do anything.
-	grant *coppice.Grant
-}
+type caller = coppice.Principal
 
-// admit returns who makes a request, if that is somebody whom a route is for.
-func (s *Server) admit(who access, r *http.Request) (caller, error) {
+// admit calls do with who makes a request, if that is somebody whom a route is
+// for. A key counts for more than a token.
+func (s *Server) admit(who audience, r *http.Request, do func(context.Context, caller)) error {
 	switch who {
 	case anyone:
-		return caller{}, nil
-	case holder, owner, guestUser:
+		do(r.Context(), caller{})
+		return nil
+	case holder, owner, guestUser, admin:
 	default:
-		return caller{}, coppice.Errorf(coppice.CodeForbidden, "nobody may call %s %s", r.Method, r.URL.Path)
+		return coppice.Errorf(coppice.CodeForbidden, "nobody may call %s %s", r.Method, r.URL.Path)
 	}
-	p, err := s.authenticate(r)
-	c := caller{Principal: p}
-	switch {
-	case err != nil:
-		return caller{}, err
-	case p.Identity == "" || who == holder:
-		return c, nil
-	case who != guestUser:
-		return caller{}, coppice.Errorf(coppice.CodeForbidden,
-			"an identity's token is for what goes on inside the VMs that are granted to it, not for %s %s: use an API key", r.Method, r.URL.Path)
-	}
-	c.grant, err = s.grant(r, p.Identity)
-	return c, err
-}
-
-// grant returns what an identity may do in the VM that r is about. If that is
-// nothing the VM is one that does not exist.
-func (s *Server) grant(r *http.Request, identity coppice.IdentityID) (*coppice.Grant, error) {
-	id, err := parseVMID(r.PathValue("vm_id"))
-	if err != nil {
-		return nil, err
-	}
-	grant, err := s.config.Auth.Grant(r.Context(), identity, id)
-	if errors.Is(err, coppice.ErrNoGrant) {
-		return nil, coppice.NoVM(id)
-	}
-	return &grant, err
-}
-
-// authenticate returns who the secret in r is of. A key counts for more than a token.
-func (s *Server) authenticate(r *http.Request) (coppice.Principal, error) {
 	authorization, token := r.Header.Get("Authorization"), r.Header.Get(api.HeaderAccessToken)
 	if authorization == "" && token != "" {
-		p, err := s.config.Auth.Token(r.Context(), token)
-		if errors.Is(err, coppice.ErrNoToken) {
-			err = unauthorized(r, "the access token is not known here; it may have been revoked")
-		}
-		return p, err
+		return s.admitToken(who, r, token, do)
 	}
 	scheme, key, _ := strings.Cut(authorization, " ")
 	if !strings.EqualFold(scheme, "Bearer") || key == "" {
-		return coppice.Principal{}, unauthorized(r, "there is no API key; send it as Authorization: Bearer KEY, "+
+		return unauthorized(r, "there is no API key; send it as Authorization: Bearer KEY, "+
 			"or the token of an identity as "+api.HeaderAccessToken+": TOKEN")
 	}
-	p, err := s.config.Auth.Key(r.Context(), key)
+	return s.admitKey(who, r, key, do)
+}
+
+func (s *Server) admitKey(who audience, r *http.Request, key string, do func(context.Context, caller)) error {
+	var refused error
+	err := s.config.Access.ByKey(r.Context(), key, func(ctx context.Context, c caller) {
+		if who == admin && !c.Admin {
+			refused = coppice.Errorf(coppice.CodeForbidden, "%s %s takes a key that may manage accounts, like the host's own", r.Method, r.URL.Path)
+			return
+		}
+		do(ctx, c)
+	})
 	if errors.Is(err, coppice.ErrNoKey) {
-		err = unauthorized(r, "the API key is not known here; it may have been revoked")
+		return unauthorized(r, "the API key is not known here; it may have been revoked")
 	}
-	return p, err
+	return cmp.Or(err, refused)
+}
+
+func (s *Server) admitToken(who audience, r *http.Request, token string, do func(context.Context, caller)) error {
+	var vm coppice.VMID
+	if who == guestUser {
+		vm = coppice.VMID(r.PathValue("vm_id"))
+	}
+	var refused error
+	err := s.config.Access.ByToken(r.Context(), token, vm, func(ctx context.Context, c caller) {
+		if who != guestUser && who != holder {
+			refused = coppice.Errorf(coppice.CodeForbidden,
+				"an identity's token is for what goes on inside the VMs that are granted to it, not for %s %s: use an API key", r.Method, r.URL.Path)
+			return
+		}
+		do(ctx, c)
+	})
+	switch {
+	case errors.Is(err, coppice.ErrNoToken):
+		return unauthorized(r, "the access token is not known here; it may have been revoked")
+	case errors.Is(err, coppice.ErrNoGrant):
+		// A VM that is not granted is one that does not exist.
+		id, err := parseVMID(string(vm))
+		if err == nil {
+			err = coppice.NoVM(id)
+		}
+		return err
+	}
+	return cmp.Or(err, refused)
 }
 
 func unauthorized(r *http.Request, reason string) error {
@@ -114,15 +149,12 @@ func unauthorized(r *http.Request, reason string) error {
 type callerKey struct{}
 
 // admitting lets only those through whom a route is for.
-func (s *Server) admitting(who access) func(http.Handler) http.Handler {
+func (s *Server) admitting(who audience) func(http.Handler) http.Handler {
 	return func(next http.Handler) http.Handler {
 		return s.handle(func(w http.ResponseWriter, r *http.Request) error {
-			c, err := s.admit(who, r)
-			if err != nil {
-				return err
-			}
-			next.ServeHTTP(w, r.WithContext(context.WithValue(r.Context(), callerKey{}, c)))
-			return nil
+			return s.admit(who, r, func(ctx context.Context, c caller) {
+				next.ServeHTTP(w, r.WithContext(context.WithValue(ctx, callerKey{}, c)))
+			})
 		})
 	}
 }

@@ -22,7 +22,7 @@ import (
 var (
 	nothing    = []string{"Authorization:"}
 	wrong      = []string{"Authorization: Bearer wrong"}
-	revoked    = []string{"Authorization: Bearer carol-key"}
+	outdated   = []string{"Authorization: Bearer carol-key"}
 	wrongToken = []string{"Authorization:", api.HeaderAccessToken + ": wrong"}
 	keyAsToken = []string{"Authorization:", api.HeaderAccessToken + ": alice-key"}
 	tokenAsKey = []string{"Authorization: Bearer granted"}
@@ -37,18 +37,14 @@ var (
 // that makes a VM of alice's with the grants that they have.
 func newVisitors(t *testing.T) (h *harness, vm func() string) {
 	h = newHarness(t)
-	h.auth.tokens = map[string]coppice.Principal{
-		"granted":   {Account: alice, Identity: "granted"},
-		"ungranted": {Account: alice, Identity: "ungranted"},
-		"stray":     {Account: bob, Identity: "stray"}, // has a grant that its account could not give
-	}
 	return h, func() string {
+		h.people.identity(alice, "granted")
+		h.people.identity(alice, "ungranted")
+		h.people.identity(bob, "stray") // has grants that its account could not give
 		id := h.vms.add(coppice.VM{})
-		h.auth.grants = []coppice.Grant{
-			{Identity: "granted", VM: id, Users: []string{"bob"}},
-			{Identity: "stray", VM: id},
-			{Identity: "ungranted", VM: coppice.NewVMID()},
-		}
+		h.people.grant("granted", id, "bob")
+		h.people.grant("stray", id)
+		h.people.grant("ungranted", coppice.NewVMID())
 		return string(id)
 	}
 }
@@ -81,7 +77,7 @@ func TestEveryRouteSaysWhoMayCallIt(t *testing.T) {
 			who    string
 			secret []string
 		}{
-			{"without a secret", nothing}, {"with a wrong key", wrong}, {"with a revoked key", revoked}, {"with a wrong token", wrongToken},
+			{"without a secret", nothing}, {"with a wrong key", wrong}, {"with a revoked key", outdated}, {"with a wrong token", wrongToken},
 			{"with a key as a token", keyAsToken}, {"with a token as a key", tokenAsKey},
 		} {
 			want(c.who, c.secret, "", 401, "UNAUTHORIZED_ERROR")
@@ -94,9 +90,18 @@ func TestEveryRouteSaysWhoMayCallIt(t *testing.T) {
 			for _, token := range [][]string{ungranted, granted, stray} {
 				want("an identity", token, "bob", 403, "FORBIDDEN")
 			}
-			if strings.Contains(rt.path, "{vm_id}") && rt.id != "" {
+			switch {
+			case rt.id == "":
+			case rt.id == "grantVM": // looks at the VM first
+				want("another account", others, "", 404, "VM_NOT_FOUND")
+			case strings.Contains(rt.path, "{identity}"):
+				want("another account", others, "", 404, "IDENTITY_NOT_FOUND")
+			case strings.Contains(rt.path, "{vm_id}"):
 				want("another account", others, "", 404, "VM_NOT_FOUND")
 			}
+		case admin:
+			want("another account", others, "", 403, "FORBIDDEN")
+			want("an identity", granted, "bob", 403, "FORBIDDEN")
 		case guestUser:
 			want("another account", others, "", 404, "VM_NOT_FOUND")
 			want("an identity without a grant", ungranted, "bob", 404, "VM_NOT_FOUND")
@@ -154,27 +159,24 @@ func (h *harness) visit(rt route, vm, user string, secret []string) (status int,
 }
 
 // visitExec runs a command over a WebSocket as a user who is named in its first
-// message, and another in its header.
+// message.
 func (h *harness) visitExec(vm, user string, secret []string) (status int, code string) {
 	h.t.Helper()
-	ctx, cancel := context.WithTimeout(h.t.Context(), time.Minute)
-	defer cancel()
-	header := h.ask(ctx, "GET", "/", "", secret).Header
-	conn, resp, err := websocket.Dial(ctx, h.url+"/v1/vms/"+vm+"/exec", &websocket.DialOptions{HTTPClient: h.http, HTTPHeader: header})
+	header := h.ask(h.t.Context(), "GET", "/", "", secret).Header
+	conn, resp, err := websocket.Dial(h.t.Context(), h.url+"/v1/vms/"+vm+"/exec", &websocket.DialOptions{HTTPClient: h.http, HTTPHeader: header})
 	if err != nil {
 		var e api.Error
 		_ = json.NewDecoder(resp.Body).Decode(&e)
 		return resp.StatusCode, e.Code
 	}
+	conn.CloseNow()
+	conn = h.openExec(vm, api.ExecStart{Command: "true", User: user}, secret)
 	defer conn.CloseNow()
-	if err := wsjson.Write(ctx, conn, api.ExecStart{Command: "true", User: user}); err != nil {
-		h.t.Fatal(err)
-	}
 	var last struct {
 		Type string
 		Code json.RawMessage
 	}
-	if err := wsjson.Read(ctx, conn, &last); err != nil {
+	if err := json.Unmarshal([]byte(next(h.t, conn)), &last); err != nil {
 		h.t.Fatal(err)
 	}
 	if last.Type == api.TypeExit {
@@ -182,6 +184,32 @@ func (h *harness) visitExec(vm, user string, secret []string) (status int, code 
 	}
 	code = string(bytes.Trim(last.Code, `"`))
 	return statusOf[coppice.Code(code)], code
+}
+
+// openExec begins a command over a WebSocket.
+func (h *harness) openExec(vm string, start api.ExecStart, secret []string) *websocket.Conn {
+	h.t.Helper()
+	header := h.ask(h.t.Context(), "GET", "/", "", secret).Header
+	conn, _, err := websocket.Dial(h.t.Context(), h.url+"/v1/vms/"+vm+"/exec", &websocket.DialOptions{HTTPClient: h.http, HTTPHeader: header})
+	if err == nil {
+		err = wsjson.Write(h.t.Context(), conn, start)
+	}
+	if err != nil {
+		h.t.Fatal(err)
+	}
+	return conn
+}
+
+// next returns the next message from a server.
+func next(t *testing.T, conn *websocket.Conn) string {
+	t.Helper()
+	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+	defer cancel()
+	_, msg, err := conn.Read(ctx)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return string(msg)
 }
 
 // A route that does not say whom it is for is for nobody, whatever they show.
@@ -231,8 +259,9 @@ func TestWhoAmI(t *testing.T) {
 
 // docs/ACCESS.md says of every route who may call it.
 func TestAccessDocumented(t *testing.T) {
-	words := map[access]string{
+	words := map[audience]string{
 		anyone: "anyone", holder: "any key or token", owner: "keys of the account", guestUser: "keys, and tokens with a grant for the VM",
+		admin: "keys that may manage accounts",
 	}
 	var table strings.Builder
 	for _, rt := range new(Server).routes() {

@@ -17,14 +17,14 @@ func (s *Server) use(ctx context.Context, who caller, vmID, by string) (session 
 	if err != nil {
 		return nil, nil, err
 	}
-	if who.Identity != "" && who.grant == nil {
+	if who.Identity != "" && who.Grant == nil {
 		return nil, nil, coppice.NoVM(id)
 	}
 	session, release, err = s.config.VMs.Use(ctx, who.Account, id, by)
 	if err != nil || who.Identity == "" {
 		return session, release, err
 	}
-	return &confined{session, who.grant}, release, nil
+	return &confined{session, who.Grant}, release, nil
 }
 
 // A confined session lets in only the users that a grant allows. It embeds

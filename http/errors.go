@@ -66,6 +66,10 @@ var statusOf = map[coppice.Code]int{
 	coppice.CodeUserNotFound:     http.StatusNotFound,
 	coppice.CodeFilesBadRequest:  http.StatusBadRequest,
 	coppice.CodeFileNotFound:     http.StatusNotFound,
+
+	coppice.CodeIdentityNotFound:     http.StatusNotFound,
+	coppice.CodePermissionExists:     http.StatusConflict,
+	coppice.CodeVMPermissionNotFound: http.StatusNotFound,
 }
 
 // A failure is an error as it is sent. It is also what huma refuses with.
@@ -140,6 +144,8 @@ func translateBare(err error) *coppice.Error {
 	switch {
 	case errors.Is(err, errLeaving):
 		return coppice.Errorf(coppice.CodeUnavailable, "the daemon is stopping; its VMs run on. Try again when it is back").Because(err)
+	case errors.Is(err, coppice.ErrRevoked):
+		return coppice.Errorf(coppice.CodeUnauthorized, "%s", revoked).Because(err)
 	case errors.Is(err, coppice.ErrNoUser):
 		return coppice.Errorf(coppice.CodeUserNotFound, "the guest knows no such user").Because(err)
 	case errors.Is(err, coppice.ErrGuestGone):
@@ -147,6 +153,8 @@ func translateBare(err error) *coppice.Error {
 	}
 	return coppice.Errorf(coppice.CodeInternal, "something went wrong inside coppice; the daemon's log says what, under the id in the header x-freestyle-trace-id").Because(err)
 }
+
+const revoked = "the key or token that this began with was revoked, or what is granted to it has changed"
 
 // fileError says what is wrong with a file.
 func fileError(err error, name string) error {
@@ -167,6 +175,8 @@ func (s *Server) fail(w http.ResponseWriter, r *http.Request, err error) {
 	log := s.config.Log.With("trace", traceOf(ctx), "method", r.Method, "path", r.URL.Path, "error", err)
 	if cause := context.Cause(ctx); errors.Is(cause, errLeaving) {
 		err = fmt.Errorf("%w: %w", errLeaving, err)
+	} else if errors.Is(cause, coppice.ErrRevoked) {
+		err = unauthorized(r, revoked)
 	} else if cause != nil {
 		log.Debug("the client left")
 		panic(http.ErrAbortHandler)

@@ -167,7 +167,7 @@ func TestPatience(t *testing.T) {
 				vms := newFakeVMs("")
 				vms.guest = &slowGuest{takes: c.takes, err: c.err}
 				id := vms.add(coppice.VM{})
-				s := newServer(t, vms, &fakeAuth{}, io.Discard)
+				s := newServer(t, vms, newPeople(), io.Discard)
 				r := httptest.NewRequest("POST", "/v1/vms/"+string(id)+"/exec-await", strings.NewReader(c.body))
 				r.Header.Set("Authorization", "Bearer alice-key")
 				w := httptest.NewRecorder()

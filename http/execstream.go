@@ -69,8 +69,7 @@ func (x *execution) run(ctx context.Context, session coppice.Session, user strin
 	if spec.User == "" {
 		spec.User = user
 	}
-	// Not the command's context: a Read whose context ends closes the
-	// connection, which still has the status to carry.
+	// Not the command's context: as with a Write, see outlasting.
 	connected := context.WithoutCancel(ctx)
 	ctx, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)
@@ -80,18 +79,31 @@ func (x *execution) run(ctx context.Context, session coppice.Session, user strin
 		cancel(err)
 		x.stdin.close(err)
 	}()
+	sending, stop := outlasting(ctx)
+	defer stop()
 	x.stdin.taken = func(n int) error {
-		return wsjson.Write(ctx, x.conn, api.StdinAck{Type: api.TypeStdinAck, Bytes: n})
+		return wsjson.Write(sending, x.conn, api.StdinAck{Type: api.TypeStdinAck, Bytes: n})
 	}
 	status, err := session.Exec(ctx, spec, coppice.Stdio{
 		Stdin:  x.stdin,
-		Stdout: x.writer(ctx, api.StreamStdout),
-		Stderr: x.writer(ctx, api.StreamStderr),
+		Stdout: x.writer(sending, api.StreamStdout),
+		Stderr: x.writer(sending, api.StreamStderr),
 	})
 	if cause := context.Cause(ctx); err != nil && cause != nil {
 		err = cause
 	}
 	return status, err
+}
+
+// outlasting returns a context that ends a while after ctx has: a Write whose
+// context ends closes the connection, which still has to carry why.
+func outlasting(ctx context.Context) (context.Context, context.CancelFunc) {
+	longer, cancel := context.WithCancel(context.WithoutCancel(ctx))
+	stop := context.AfterFunc(ctx, func() { time.AfterFunc(goodbyeTimeout, cancel) })
+	return longer, func() {
+		stop()
+		cancel()
+	}
 }
 
 // report tells the client how the command ended, and closes.

@@ -3,6 +3,7 @@ package http
 import (
 	"bytes"
 	"context"
+	"crypto/sha256"
 	"errors"
 	"io"
 	"io/fs"
@@ -15,6 +16,7 @@ import (
 	"time"
 
 	"github.com/coppice-vm/coppice"
+	"github.com/coppice-vm/coppice/mem"
 )
 
 const (
@@ -24,38 +26,41 @@ const (
 
 var began = time.Date(2026, 1, 2, 3, 4, 5, 0, time.UTC)
 
-// fakeAuth knows alice's and bob's keys, and the tokens and grants it is given.
-type fakeAuth struct {
-	tokens map[string]coppice.Principal
-	grants []coppice.Grant
+// people knows alice's and bob's keys. Of these only alice's manages accounts.
+// Whoever looks up the secret "broken" finds the disk broken.
+type people struct{ *mem.Store }
+
+func newPeople() people {
+	p := people{mem.NewStore()}
+	for account, key := range map[coppice.AccountID]string{alice: "alice-key", bob: "bob-key"} {
+		// With a context that does not end these cannot fail.
+		_ = p.InsertAccount(context.Background(), coppice.Account{ID: account, CreatedAt: began})
+		_ = p.InsertKey(context.Background(), coppice.APIKey{
+			ID: coppice.KeyID(key), Hash: sha256.Sum256([]byte(key)), Account: account, Admin: account == alice, CreatedAt: began,
+		})
+	}
+	return p
 }
 
-func (*fakeAuth) Key(_ context.Context, secret string) (coppice.Principal, error) {
-	switch secret {
-	case "alice-key":
-		return coppice.Principal{Account: alice}, nil
-	case "bob-key":
-		return coppice.Principal{Account: bob}, nil
-	case "broken":
-		return coppice.Principal{}, errors.New("disk I/O error at /secret/path")
+func (p people) KeyByHash(ctx context.Context, hash coppice.SecretHash) (coppice.APIKey, error) {
+	if hash == sha256.Sum256([]byte("broken")) {
+		return coppice.APIKey{}, errors.New("disk I/O error at /secret/path")
 	}
-	return coppice.Principal{}, coppice.ErrNoKey
+	return p.Store.KeyByHash(ctx, hash)
 }
 
-func (f *fakeAuth) Token(_ context.Context, secret string) (coppice.Principal, error) {
-	if p, ok := f.tokens[secret]; ok {
-		return p, nil
-	}
-	return coppice.Principal{}, coppice.ErrNoToken
+// identity makes an identity of an account's, with a token whose secret is the
+// identity's id, and grants.
+func (p people) identity(account coppice.AccountID, id coppice.IdentityID) {
+	_ = p.InsertIdentity(context.Background(), coppice.Identity{ID: id, Account: account, CreatedAt: began})
+	_ = p.InsertToken(context.Background(), coppice.Token{
+		ID: coppice.TokenID(id), Hash: sha256.Sum256([]byte(id)), Identity: id, CreatedAt: began,
+	})
 }
 
-func (f *fakeAuth) Grant(_ context.Context, identity coppice.IdentityID, vm coppice.VMID) (coppice.Grant, error) {
-	for _, g := range f.grants {
-		if g.Identity == identity && g.VM == vm {
-			return g, nil
-		}
-	}
-	return coppice.Grant{}, coppice.ErrNoGrant
+// grant gives an identity a grant, for all users if none is named.
+func (p people) grant(id coppice.IdentityID, vm coppice.VMID, users ...string) {
+	_ = p.InsertGrant(context.Background(), coppice.Grant{ID: coppice.NewGrantID(), Identity: id, VM: vm, Users: users, GrantedAt: began})
 }
 
 // fakeVMs keeps VMs as rows, and gives all of them one guest.

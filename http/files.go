@@ -2,6 +2,7 @@ package http
 
 import (
 	"bufio"
+	"context"
 	"encoding/base64"
 	"errors"
 	"fmt"
@@ -12,6 +13,7 @@ import (
 	"net/url"
 	"strconv"
 	"strings"
+	"time"
 
 	"github.com/coppice-vm/coppice"
 	"github.com/coppice-vm/coppice/api"
@@ -120,6 +122,7 @@ func (s *Server) writeFile(w http.ResponseWriter, r *http.Request, who caller) e
 	if err != nil {
 		return err
 	}
+	defer endBodyWith(r.Context(), w)()
 	content := &remembering{r: r.Body}
 	if mediaType, _, _ := mime.ParseMediaType(r.Header.Get("Content-Type")); mediaType != rawBytes {
 		body, err := jsonbody.Open(r.Body, s.config.SpoolDir)
@@ -136,6 +139,14 @@ func (s *Server) writeFile(w http.ResponseWriter, r *http.Request, who caller) e
 		return fileError(err, name)
 	}
 	return writeJSON(w, api.Empty{})
+}
+
+// endBodyWith lets what reads the body of a request fail when ctx ends: it would
+// wait for the client. The caller calls stop when the body has been read.
+func endBodyWith(ctx context.Context, w http.ResponseWriter) (stop func() bool) {
+	return context.AfterFunc(ctx, func() {
+		_ = http.NewResponseController(w).SetReadDeadline(time.Now()) // fails if the connection is gone
+	})
 }
 
 // badFileBody says why a file could not be taken from a request.

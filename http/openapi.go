@@ -31,10 +31,10 @@ func newHuma(router chi.Router, version string) huma.API {
 }
 
 // security says which secrets a route takes.
-func security(who access) []map[string][]string {
+func security(who audience) []map[string][]string {
 	key, token := map[string][]string{"apiKey": {}}, map[string][]string{"accessToken": {}}
 	switch who {
-	case owner:
+	case owner, admin:
 		return []map[string][]string{key}
 	case holder, guestUser:
 		return []map[string][]string{key, token}
@@ -61,6 +61,8 @@ func operation(doc *huma.OpenAPI, op huma.Operation) *huma.Operation {
 		return item.Get
 	case http.MethodPost:
 		return item.Post
+	case http.MethodPut:
+		return item.Put
 	case http.MethodPatch:
 		return item.Patch
 	case http.MethodDelete:

@@ -76,10 +76,19 @@ type Snapshots interface {
 	DeleteSnapshot(ctx context.Context, account coppice.AccountID, id coppice.CaptureID) error
 }
 
+// Access is who may use the host, and how that changes. An account's keys and
+// identities are for the account itself; those of another are not there.
+type Access interface {
+	Authenticator
+	Keys
+	Accounts
+	Identities
+}
+
 // Config is what a [Server] needs. All of it is required.
 type Config struct {
 	VMs     VMs
-	Auth    Authenticator
+	Access  Access
 	Ready   func(context.Context) error // nil when requests can be served; else why not
 	Log     *slog.Logger
 	Version string // of the daemon

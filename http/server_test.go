@@ -16,7 +16,7 @@ import (
 	validator "github.com/pb33f/libopenapi-validator"
 	"go.uber.org/goleak"
 
-	"github.com/coppice-vm/coppice"
+	"github.com/coppice-vm/coppice/access"
 	"github.com/coppice-vm/coppice/api"
 	"github.com/coppice-vm/coppice/client"
 )
@@ -28,20 +28,21 @@ type harness struct {
 	t      *testing.T
 	server *Server
 	vms    *fakeVMs
-	auth   *fakeAuth
+	people people
 	log    *syncBuffer
 	url    string
 	dir    string // the guest's root
 	http   *http.Client
 }
 
-func newServer(t *testing.T, vms VMs, auth Authenticator, log io.Writer) *Server {
+func newServer(t *testing.T, vms VMs, store access.Store, logs io.Writer) *Server {
 	t.Helper()
+	log := slog.New(slog.NewTextHandler(logs, &slog.HandlerOptions{Level: slog.LevelDebug}))
 	s, err := New(Config{
 		VMs:      vms,
-		Auth:     auth,
+		Access:   access.New(store, log),
 		Ready:    func(context.Context) error { return nil },
-		Log:      slog.New(slog.NewTextHandler(log, &slog.HandlerOptions{Level: slog.LevelDebug})),
+		Log:      log,
 		Version:  "test",
 		SpoolDir: t.TempDir(),
 	})
@@ -55,8 +56,8 @@ func newHarness(t *testing.T) *harness {
 	t.Helper()
 	h := &harness{t: t, log: &syncBuffer{}, dir: t.TempDir()}
 	h.vms = newFakeVMs(h.dir)
-	h.auth = &fakeAuth{tokens: map[string]coppice.Principal{}}
-	h.server = newServer(t, h.vms, h.auth, h.log)
+	h.people = newPeople()
+	h.server = newServer(t, h.vms, h.people, h.log)
 	ts := httptest.NewUnstartedServer(h.server)
 	ts.Config = h.server.http
 	ts.Start()
@@ -199,7 +200,7 @@ var document = func() func(t *testing.T) validator.Validator {
 	var v validator.Validator
 	return func(t *testing.T) validator.Validator {
 		once.Do(func() {
-			s := newServer(t, newFakeVMs(""), &fakeAuth{}, io.Discard)
+			s := newServer(t, newFakeVMs(""), newPeople(), io.Discard)
 			doc, err := libopenapi.NewDocument(s.openAPI)
 			if err != nil {
 				t.Fatal(err)

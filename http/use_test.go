@@ -16,7 +16,7 @@ import (
 // it from outside does not.
 func TestWhatUsesAVM(t *testing.T) {
 	vms := newFakeVMs(t.TempDir())
-	s := newServer(t, vms, &fakeAuth{}, io.Discard)
+	s := newServer(t, vms, newPeople(), io.Discard)
 	id := string(vms.add(coppice.VM{}))
 	for _, call := range []struct{ method, path, body string }{
 		{"GET", "", ""},

@@ -43,7 +43,7 @@ func TestWatch(t *testing.T) {
 func TestWatchHeartbeat(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		vms := newFakeVMs(t.TempDir())
-		s := newServer(t, vms, &fakeAuth{}, io.Discard)
+		s := newServer(t, vms, newPeople(), io.Discard)
 		r := httptest.NewRequest("POST", "/v1/vms/"+string(vms.add(coppice.VM{}))+"/watch-files", nil)
 		r.Header.Set("Authorization", "Bearer alice-key")
 		w := httptest.NewRecorder()

@@ -3,10 +3,7 @@ package lifecycle
 import (
 	"context"
 	"errors"
-	"strings"
 	"time"
-	"unicode"
-	"unicode/utf8"
 
 	"github.com/coppice-vm/coppice"
 	"github.com/coppice-vm/coppice/internal/undo"
@@ -15,7 +12,6 @@ import (
 const (
 	defaultIdleTimeout = 5 * time.Minute
 	defaultPriority    = 5
-	maxNameLength      = 128
 )
 
 // Create makes a new VM, from a snapshot or from the host's image, and returns
@@ -93,7 +89,7 @@ func (m *Manager) newVM(spec coppice.NewVM, image coppice.ImageID, from coppice.
 		Snapshot:      spec.Snapshot,
 		CreatedAt:     time.Now().UTC(),
 	}
-	if err := checkName(spec.Name, coppice.CodeCreateBadRequest); err != nil {
+	if err := coppice.CheckName(spec.Name, coppice.CodeCreateBadRequest); err != nil {
 		return vm, err
 	}
 	if spec.Persistence.Type == "" {
@@ -108,15 +104,6 @@ func (m *Manager) newVM(spec coppice.NewVM, image coppice.ImageID, from coppice.
 	var err error
 	vm.Size, err = sized(spec.Size, from)
 	return vm, err
-}
-
-// checkName returns an error with that code if nothing can be called so.
-func checkName(name string, code coppice.Code) error {
-	unprintable := func(r rune) bool { return !unicode.IsPrint(r) }
-	if !utf8.ValidString(name) || utf8.RuneCountInString(name) > maxNameLength || strings.ContainsFunc(name, unprintable) {
-		return coppice.Errorf(code, "a name is at most %d printable characters", maxNameLength)
-	}
-	return nil
 }
 
 // insert adds a VM that is being restored, and does the restoring.

@@ -23,7 +23,7 @@ func (m *Manager) Fork(ctx context.Context, account coppice.AccountID, id coppic
 	if spec.Count < 1 || spec.Count > maxForks {
 		return nil, coppice.Errorf(coppice.CodeInvalidRequest, "count is %d; it can be 1 to %d", spec.Count, maxForks)
 	}
-	if err := checkName(spec.Name, coppice.CodeInvalidRequest); err != nil {
+	if err := coppice.CheckName(spec.Name, coppice.CodeInvalidRequest); err != nil {
 		return nil, err
 	}
 	parent, err := m.present(ctx, account, id)

@@ -11,7 +11,7 @@ import (
 // TakeSnapshot captures a VM, which goes on as before, and keeps the capture
 // under a name until it is deleted. It outlives the VM.
 func (m *Manager) TakeSnapshot(ctx context.Context, account coppice.AccountID, id coppice.VMID, name string, persistence coppice.Persistence) (coppice.Capture, error) {
-	if err := checkName(name, coppice.CodeSnapBadRequest); err != nil {
+	if err := coppice.CheckName(name, coppice.CodeSnapBadRequest); err != nil {
 		return coppice.Capture{}, err
 	}
 	if _, err := m.present(ctx, account, id); err != nil {
@@ -60,7 +60,7 @@ func (m *Manager) Snapshot(ctx context.Context, account coppice.AccountID, id co
 
 // RenameSnapshot gives a snapshot another name, which may be empty.
 func (m *Manager) RenameSnapshot(ctx context.Context, account coppice.AccountID, id coppice.CaptureID, name string) (coppice.Capture, error) {
-	if err := checkName(name, coppice.CodeInvalidRequest); err != nil {
+	if err := coppice.CheckName(name, coppice.CodeInvalidRequest); err != nil {
 		return coppice.Capture{}, err
 	}
 	if c, err := m.Snapshot(ctx, account, id); err != nil {

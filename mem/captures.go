@@ -20,6 +20,9 @@ func (s *Store) InsertCapture(ctx context.Context, c coppice.Capture) error {
 	if _, taken := s.captures[c.ID]; taken {
 		return fmt.Errorf("insert capture %q: %w", c.ID, coppice.ErrExists)
 	}
+	if err := s.checkOwner(c.Account); err != nil {
+		return fmt.Errorf("insert capture %q: %w", c.ID, err)
+	}
 	s.captures[c.ID] = c
 	if err := s.admit(c.Account, coppice.Usage{}, c.Usage()); err != nil {
 		delete(s.captures, c.ID)

@@ -11,13 +11,15 @@ import (
 	"github.com/coppice-vm/coppice"
 )
 
-// A Store is a [coppice.Store] and a [coppice.Captures] that forgets everything
+// A Store is every port that a database is kept behind: a [coppice.Store], a
+// [coppice.Captures], a [coppice.Accounts] and so on. It forgets everything
 // with the process.
 type Store struct {
 	mu       sync.Mutex
 	vms      map[coppice.VMID]coppice.VM
 	captures map[coppice.CaptureID]coppice.Capture
 	limits   map[coppice.AccountID]coppice.Limits
+	people
 }
 
 // NewStore returns an empty store.
@@ -26,6 +28,7 @@ func NewStore() *Store {
 		vms:      map[coppice.VMID]coppice.VM{},
 		captures: map[coppice.CaptureID]coppice.Capture{},
 		limits:   map[coppice.AccountID]coppice.Limits{},
+		people:   newPeople(),
 	}
 }
 
@@ -39,7 +42,7 @@ func (s *Store) InsertVM(ctx context.Context, vm coppice.VM) error {
 	if _, taken := s.vms[vm.ID]; taken {
 		return fmt.Errorf("insert VM %q: %w", vm.ID, coppice.ErrExists)
 	}
-	if err := s.checkBase(vm); err != nil {
+	if err := cmp.Or(s.checkOwner(vm.Account), s.checkBase(vm)); err != nil {
 		return fmt.Errorf("insert VM %q: %w", vm.ID, err)
 	}
 	s.vms[vm.ID] = vm

@@ -21,7 +21,11 @@ func TestQuotas(t *testing.T) {
 }
 
 func TestAccounts(t *testing.T) {
-	conformance.TestAccounts(t, func(*testing.T) coppice.Accounts { return mem.NewAccounts() })
+	conformance.TestAccounts(t, func(*testing.T) conformance.People { return mem.NewStore() })
+}
+
+func TestIdentities(t *testing.T) {
+	conformance.TestIdentities(t, func(*testing.T) conformance.People { return mem.NewStore() })
 }
 
 func TestPool(t *testing.T) {

@@ -5,6 +5,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -30,6 +31,9 @@ func TestMigrate(t *testing.T) {
 			defer db.Close()
 			wantTestdata(t, db)
 			wantLimits(t, db, version >= 3)
+			if version >= 5 {
+				wantPeople(t, db)
+			}
 		})
 	}
 }
@@ -81,10 +85,27 @@ func wantTestdata(t *testing.T, db *DB) {
 	if got, err := db.Capture(t.Context(), capture.ID); err != nil || got != capture {
 		t.Errorf("capture %+v, %v\nwant %+v", got, err, capture)
 	}
-	hash := coppice.KeyHash([]byte(strings.Repeat("\x5a", 32)))
+	hash := coppice.SecretHash([]byte(strings.Repeat("\x5a", 32)))
 	key, err := db.KeyByHash(t.Context(), hash)
-	if want := (coppice.APIKey{Hash: hash, Account: want.Account, Name: "key", CreatedAt: created}); err != nil || key != want {
+	// Versions before the fifth gave keys no ids.
+	if want := (coppice.APIKey{ID: key.ID, Hash: hash, Account: want.Account, Name: "key", Admin: true, CreatedAt: created}); err != nil || key != want || len(key.ID) != 20 {
 		t.Errorf("key %+v, %v\nwant %+v", key, err, want)
+	}
+	if a, err := db.Account(t.Context(), want.Account); err != nil || a.Name != "default" || !a.CreatedAt.Equal(created) {
+		t.Errorf("account %+v, %v", a, err)
+	}
+}
+
+// wantPeople wants what there is from the fifth version on.
+func wantPeople(t *testing.T, db *DB) {
+	t.Helper()
+	token, err := db.TokenByHash(t.Context(), coppice.SecretHash([]byte(strings.Repeat("\xa5", 32))))
+	if err != nil || token.ID != "tttttttttttttttttttt" {
+		t.Errorf("token %+v, %v", token, err)
+	}
+	grant, err := db.Grant(t.Context(), token.Identity, "vvvvvvvvvvvvvvvvvvvv")
+	if err != nil || !slices.Equal(grant.Users, []string{"bob"}) {
+		t.Errorf("grant %+v, %v", grant, err)
 	}
 }
 

@@ -1,4 +1,4 @@
-// Package sqlite remembers VMs, captures and accounts in one SQLite file: one
+// Package sqlite remembers VMs, captures, and who may use them in one SQLite file: one
 // writer, any number of readers, embedded migrations.
 //
 // What a method has acknowledged is on the disk: every commit is synced. Times
@@ -19,8 +19,8 @@ import (
 	"modernc.org/sqlite"
 )
 
-// A DB is a [coppice.Store], a [coppice.Captures] and a [coppice.Accounts] in
-// one file. Its methods may be called concurrently.
+// A DB is every port that remembers, in one file: a [coppice.Store], a
+// [coppice.Captures], a [coppice.Accounts] and so on. Its methods may be called concurrently.
 type DB struct {
 	write *sql.DB // one connection, so that writers queue here and not on SQLite's lock
 	read  *sql.DB

@@ -38,7 +38,11 @@ func TestQuotas(t *testing.T) {
 }
 
 func TestAccounts(t *testing.T) {
-	conformance.TestAccounts(t, func(t *testing.T) coppice.Accounts { return open(t, tempFile(t)) })
+	conformance.TestAccounts(t, func(t *testing.T) conformance.People { return open(t, tempFile(t)) })
+}
+
+func TestIdentities(t *testing.T) {
+	conformance.TestIdentities(t, func(t *testing.T) conformance.People { return open(t, tempFile(t)) })
 }
 
 // tempFile returns the name of a file that is not there, with characters that mean something in a URI.

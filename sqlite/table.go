@@ -23,7 +23,7 @@ type table[T any] struct {
 	// fields returns pointers to the fields of a value, to scan a row into and to write one from.
 	fields func(*T) []any
 	// owner and usage say which account a row is of, and what it counts for in
-	// the account's limits.
+	// the account's limits. They are nil if rows count for nothing.
 	owner func(*T) coppice.AccountID
 	usage func(*T) coppice.Usage
 	// moved reports whether fields differ that are fixed.
@@ -40,8 +40,10 @@ func (t *table[T]) insert(ctx context.Context, db *DB, id any, value T) error {
 	if _, err := tx.ExecContext(ctx, query, t.fields(&value)...); err != nil {
 		return fmt.Errorf("insert %s %q: %w", t.noun, id, known(err, t.orphan))
 	}
-	if err := admit(ctx, tx, t.owner(&value), coppice.Usage{}, t.usage(&value)); err != nil {
-		return fmt.Errorf("insert %s %q: %w", t.noun, id, err)
+	if t.usage != nil {
+		if err := admit(ctx, tx, t.owner(&value), coppice.Usage{}, t.usage(&value)); err != nil {
+			return fmt.Errorf("insert %s %q: %w", t.noun, id, err)
+		}
 	}
 	if err := tx.Commit(); err != nil {
 		return fmt.Errorf("insert %s %q: %w", t.noun, id, err)
@@ -56,22 +58,52 @@ type queryer interface {
 }
 
 func (t *table[T]) get(ctx context.Context, q queryer, id any) (T, error) {
+	value, err := t.one(ctx, q, "WHERE id = ?", id)
+	if err != nil {
+		return value, fmt.Errorf("read %s %q: %w", t.noun, id, err)
+	}
+	return value, nil
+}
+
+// one returns the row that clauses select.
+func (t *table[T]) one(ctx context.Context, q queryer, clauses string, args ...any) (T, error) {
 	var value, none T
-	err := q.QueryRowContext(ctx, t.selection("WHERE id = ?"), id).Scan(t.fields(&value)...)
+	err := q.QueryRowContext(ctx, t.selection(clauses), args...).Scan(t.fields(&value)...)
 	if errors.Is(err, sql.ErrNoRows) {
 		err = t.missing
 	}
 	if err != nil {
-		return none, fmt.Errorf("read %s %q: %w", t.noun, id, err)
+		return none, err
 	}
 	return value, nil
+}
+
+// remove deletes the row that clauses select.
+func (t *table[T]) remove(ctx context.Context, db *DB, clauses string, args ...any) error {
+	result, err := db.write.ExecContext(ctx, fmt.Sprintf("DELETE FROM %s %s", t.name, clauses), args...)
+	if err == nil {
+		err = t.changed(result)
+	}
+	if err != nil {
+		return fmt.Errorf("delete %s: %w", t.noun, err)
+	}
+	return nil
+}
+
+// changed returns the table's word for a missing row if a statement found none.
+func (t *table[T]) changed(result sql.Result) error {
+	n, err := result.RowsAffected()
+	if err == nil && n == 0 {
+		err = t.missing
+	}
+	return err
 }
 
 // list returns the rows that clauses select.
 func (t *table[T]) list(ctx context.Context, q queryer, clauses string, args ...any) (values []T, err error) {
 	defer func() {
 		if err != nil {
-			values, err = nil, fmt.Errorf("list %ss: %w", t.noun, err)
+			values, err = nil, fmt.Errorf("list %s: %w", t.name, err)
 		}
 	}()
 	rows, err := q.QueryContext(ctx, t.selection(clauses), args...)

@@ -1,30 +1,38 @@
 package main
 
 import (
+	"context"
+	"log/slog"
 	"net"
 	"os"
 	"testing"
 
+	"github.com/coppice-vm/coppice"
+	"github.com/coppice-vm/coppice/access"
 	"github.com/coppice-vm/coppice/internal/host"
 	"github.com/coppice-vm/coppice/mem"
 )
 
 func TestEnsureCredentials(t *testing.T) {
 	ctx := t.Context()
-	accounts := mem.NewAccounts()
+	authority := access.New(mem.NewStore(), slog.New(slog.DiscardHandler))
 	dir := host.Dir(t.TempDir())
 	ensure := func(url string) host.Credentials {
 		t.Helper()
-		if err := ensureCredentials(ctx, accounts, dir, url); err != nil {
+		if err := ensureCredentials(ctx, authority, dir, url); err != nil {
 			t.Fatal(err)
 		}
 		c, err := dir.ReadCredentials()
 		if err != nil {
 			t.Fatal(err)
 		}
-		p, err := keys{accounts}.Key(ctx, c.Key)
-		if err != nil || p.Account != defaultAccount {
-			t.Fatalf("the key is %q's: %v", p.Account, err)
+		err = authority.ByKey(ctx, c.Key, func(_ context.Context, p coppice.Principal) {
+			if p.Account != access.HostAccount || !p.Admin {
+				t.Fatalf("the key is %q's", p.Account)
+			}
+		})
+		if err != nil {
+			t.Fatal(err)
 		}
 		return c
 	}
@@ -49,7 +57,7 @@ func TestEnsureCredentials(t *testing.T) {
 	}
 
 	// Another store does not know the key.
-	accounts = mem.NewAccounts()
+	authority = access.New(mem.NewStore(), slog.New(slog.DiscardHandler))
 	if other := ensure("http://127.0.0.1:1"); other.Key == second.Key {
 		t.Error("a key that no store knows was kept")
 	}

@@ -11,6 +11,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/coppice-vm/coppice"
+	"github.com/coppice-vm/coppice/access"
 	"github.com/coppice-vm/coppice/api"
 	"github.com/coppice-vm/coppice/sqlite"
 )
@@ -76,7 +77,7 @@ run meanwhile and holds to them at once: only who may write there can change the
 		}),
 	}
 	flags := cmd.Flags()
-	flags.StringVar(&account, "account", string(defaultAccount), "id of the account, as coppice env --json or the API's whoami says it")
+	flags.StringVar(&account, "account", string(access.HostAccount), "id of the account, as coppice env --json or the API's whoami says it")
 	for _, l := range limitFlags {
 		limits[l.name] = &limitFlag{size: l.size}
 		flags.Var(limits[l.name], l.name, l.usage)

@@ -8,6 +8,7 @@ import (
 	"testing"
 
 	"github.com/coppice-vm/coppice"
+	"github.com/coppice-vm/coppice/access"
 	"github.com/coppice-vm/coppice/api"
 	"github.com/coppice-vm/coppice/client"
 	"github.com/coppice-vm/coppice/sqlite"
@@ -50,7 +51,7 @@ func TestSetLimits(t *testing.T) {
 			t.Fatal(err)
 		}
 		c.change()
-		if got, err := db.Limits(t.Context(), defaultAccount); err != nil || got != want {
+		if got, err := db.Limits(t.Context(), access.HostAccount); err != nil || got != want {
 			t.Errorf("%v: %+v, %v, want %+v", c.args, got, err, want)
 		}
 	}
@@ -69,7 +70,7 @@ func TestFiftyRequestsAtALimitOfTen(t *testing.T) {
 	credentials, store := serveTwinWith(t, t.TempDir())
 	limits := coppice.DefaultLimits
 	limits.VMs = 10
-	if err := store.SetLimits(t.Context(), defaultAccount, limits); err != nil {
+	if err := store.SetLimits(t.Context(), access.HostAccount, limits); err != nil {
 		t.Fatal(err)
 	}
 	c, err := client.New(credentials.URL, credentials.Key)

@@ -13,6 +13,7 @@ import (
 	"time"
 
 	"github.com/coppice-vm/coppice"
+	"github.com/coppice-vm/coppice/access"
 	"github.com/coppice-vm/coppice/guest"
 	"github.com/coppice-vm/coppice/http"
 	"github.com/coppice-vm/coppice/image"
@@ -119,8 +120,9 @@ func openDaemon(ctx context.Context, c config, log *slog.Logger) (_ *daemon, err
 
 // serve opens the API.
 func (d *daemon) serve(ctx context.Context, c config, db *sqlite.DB) (err error) {
+	authority := access.New(db, d.log)
 	d.server, err = http.New(http.Config{
-		VMs: d.manager, Auth: keys{db}, Log: d.log, Version: version(), SpoolDir: c.data,
+		VMs: d.manager, Access: authority, Log: d.log, Version: version(), SpoolDir: c.data,
 		Ready: func(ctx context.Context) error {
 			_, err := db.VMs(ctx, coppice.VMFilter{})
 			return err
@@ -134,7 +136,7 @@ func (d *daemon) serve(ctx context.Context, c config, db *sqlite.DB) (err error)
 		return fmt.Errorf("%w (choose another address with --listen)", err)
 	}
 	url := localURL(listener.Addr())
-	if err := ensureCredentials(ctx, db, c.dir(), url); err != nil {
+	if err := ensureCredentials(ctx, authority, c.dir(), url); err != nil {
 		return errors.Join(err, listener.Close())
 	}
 	go func() { d.served <- d.server.Serve(listener) }()

@@ -15,6 +15,7 @@ import (
 	"time"
 
 	"github.com/coppice-vm/coppice"
+	"github.com/coppice-vm/coppice/access"
 	"github.com/coppice-vm/coppice/http"
 	"github.com/coppice-vm/coppice/internal/host"
 	"github.com/coppice-vm/coppice/lifecycle"
@@ -35,7 +36,8 @@ func serveTwinWith(t testing.TB, home string) (host.Credentials, *mem.Store) {
 	log := slog.New(slog.NewTextHandler(t.Output(), nil))
 	const size = 16 << 10
 	pool := mem.NewPool(coppice.Image{ID: "image", Disk: "images/image/disk.raw", DiskMiB: size})
-	store, accounts, hypervisor := mem.NewStore(), mem.NewAccounts(), mem.NewHypervisor(pool)
+	store, hypervisor := mem.NewStore(), mem.NewHypervisor(pool)
+	authority := access.New(store, log)
 	vms, err := lifecycle.Open(t.Context(), lifecycle.Config{
 		Store: store, Captures: store, Quotas: store, Hypervisor: hypervisor, Pool: pool, Guest: twinGuest{hypervisor, home}, Log: log,
 		Image: "image", Size: coppice.Size{VCPUs: 2, MemoryMiB: 1024, DiskMiB: size}, HostBoot: "boot",
@@ -44,12 +46,12 @@ func serveTwinWith(t testing.TB, home string) (host.Credentials, *mem.Store) {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { vms.Close(context.Background()) })
-	key, err := newKey(t.Context(), accounts)
+	key, err := authority.HostKey(t.Context())
 	if err != nil {
 		t.Fatal(err)
 	}
 	server, err := http.New(http.Config{
-		VMs: vms, Auth: keys{accounts}, Log: log, Version: "test", SpoolDir: t.TempDir(),
+		VMs: vms, Access: authority, Log: log, Version: "test", SpoolDir: t.TempDir(),
 		Ready: func(context.Context) error { return nil },
 	})
 	if err != nil {

@@ -1,14 +1,9 @@
 package host
 
 import (
-	"crypto/rand"
-	"crypto/sha256"
-	"encoding/base64"
 	"encoding/json"
 	"fmt"
 	"os"
-
-	"github.com/coppice-vm/coppice"
 )
 
 // Credentials are what a client needs to reach the daemon. The file that keeps
@@ -17,16 +12,6 @@ type Credentials struct {
 	URL string `json:"url"`
 	Key string `json:"key"`
 }
-
-// NewKey returns the secret of a new API key: "cpk_" and 256 random bits.
-func NewKey() string {
-	var b [32]byte
-	rand.Read(b[:]) // never fails; see crypto/rand
-	return "cpk_" + base64.RawURLEncoding.EncodeToString(b[:])
-}
-
-// KeyHash returns what the store keeps of a key.
-func KeyHash(key string) coppice.KeyHash { return sha256.Sum256([]byte(key)) }
 
 // ReadCredentials returns the credentials of the data directory. The error
 // wraps [io/fs.ErrNotExist] if no daemon has served it yet.
