@@ -2,6 +2,9 @@ package api
 
 import "time"
 
+// TokenPrefix is what access tokens begin with, and API keys do not.
+const TokenPrefix = "cpt_"
+
 // A Key is an API key as it is listed. Its secret is not known any more.
 type Key struct {
 	ID         string     `json:"id"`

@@ -26,7 +26,7 @@ import (
 // ErrUnreachable is wrapped by the error of a call that found nobody listening.
 var ErrUnreachable = errors.New("nothing answers")
 
-// A Client calls one daemon for one account. Its methods may be called concurrently.
+// A Client calls one daemon for one account or identity. Its methods may be called concurrently.
 type Client struct {
 	base string // without a slash at the end
 	key  string
@@ -34,8 +34,9 @@ type Client struct {
 }
 
 // New returns a client of the daemon at baseURL, like "http://127.0.0.1:4700",
-// that shows apiKey. It does not connect yet.
-func New(baseURL, apiKey string) (*Client, error) {
+// that shows secret: an account's API key or an identity's access token. It does
+// not connect yet.
+func New(baseURL, secret string) (*Client, error) {
 	u, err := url.Parse(baseURL)
 	if err != nil {
 		return nil, err
@@ -45,7 +46,7 @@ func New(baseURL, apiKey string) (*Client, error) {
 	}
 	return &Client{
 		base: strings.TrimRight(baseURL, "/"),
-		key:  apiKey,
+		key:  secret,
 		http: &http.Client{Transport: &http.Transport{
 			Proxy:                 http.ProxyFromEnvironment,
 			DialContext:           (&net.Dialer{Timeout: 10 * time.Second}).DialContext,
@@ -214,7 +215,10 @@ func (c *Client) send(ctx context.Context, r request) (*http.Response, error) {
 }
 
 func (c *Client) identify(h http.Header) {
-	if c.key != "" {
+	switch {
+	case strings.HasPrefix(c.key, api.TokenPrefix):
+		h.Set(api.HeaderAccessToken, c.key)
+	case c.key != "":
 		h.Set("Authorization", "Bearer "+c.key)
 	}
 }

@@ -41,10 +41,10 @@ data directory of a daemon on this machine.`,
 			m.createCommand(), m.listCommand(), m.getCommand(), m.execCommand(),
 			m.startCommand(), m.stopCommand(), m.killCommand(), m.removeCommand(),
 			m.copyCommand(), m.logsCommand(), m.resizeCommand(),
-			m.limitsCommand(), m.forkCommand(), m.suspendCommand(), m.snapshotCommand(), m.treeCommand(),
+			m.keysCommand(), m.identityCommand(), m.limitsCommand(), m.forkCommand(), m.suspendCommand(), m.snapshotCommand(), m.treeCommand(),
 		},
 		"host": {
-			m.upCommand(), m.downCommand(), m.purgeCommand(), m.prepareCommand(), m.serveCommand(),
+			m.upCommand(), m.downCommand(), m.accountCommand(), m.purgeCommand(), m.prepareCommand(), m.serveCommand(),
 			m.doctorCommand(), m.envCommand(), m.benchCommand(), m.versionCommand(),
 		},
 	} {
