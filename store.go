@@ -15,8 +15,9 @@ type Store interface {
 	// VM, lets change edit it, and writes it back. An error from change leaves
 	// the row as it was and is returned as it is. change may not call the
 	// store and may be called only once. ID, Account and CreatedAt may not be
-	// changed. UpdateVM returns the row as written.
-	UpdateVM(ctx context.Context, id VMID, change func(*VM) error) (VM, error)
+	// changed. The events are added to the VM's [History] in the same
+	// transaction. UpdateVM returns the row as written.
+	UpdateVM(ctx context.Context, id VMID, change func(*VM) error, events ...Event) (VM, error)
 }
 
 // A VMFilter selects VMs. The zero value selects every VM that is not a tombstone.

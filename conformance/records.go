@@ -13,6 +13,7 @@ import (
 type Records interface {
 	coppice.Store
 	coppice.Captures
+	coppice.History
 	coppice.Quotas
 }
 

@@ -67,6 +67,19 @@ func TestIdleVMIsSuspended(t *testing.T) {
 		})
 	}
 	wg.Wait()
+	history, err := c.History(deadline(t), vm, 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	resumes := 0
+	for _, e := range history.Events {
+		if e.Event == "resumed" {
+			resumes++
+		}
+	}
+	if resumes != 1 {
+		t.Errorf("20 callers resumed it %d times: %+v", resumes, history.Events)
+	}
 	awaitState(t, c, vm, api.Suspended)
 	if note, err := readFile(t, c, vm, "/dev/shm/note"); err != nil || note != "kept\n" {
 		t.Errorf("a file call: %q, %v", note, err)
@@ -88,6 +101,10 @@ func TestIdleEphemeralVMIsDeleted(t *testing.T) {
 	}
 	if _, err := c.ExecAwait(deadline(t), vm, coppice.ExecSpec{Command: "true"}); coppice.CodeOf(err) != coppice.CodeVMDeleted {
 		t.Errorf("exec: %v", err)
+	}
+	history, err := c.History(deadline(t), vm, 0)
+	if n := len(history.Events); err != nil || n == 0 || history.Events[n-1].Event != "deleted" || history.Events[n-1].Reason != "it was idle for 2s" {
+		t.Errorf("history: %+v, %v", history, err)
 	}
 	if _, err := c.Start(deadline(t), vm, api.StartVM{}); coppice.CodeOf(err) != coppice.CodeVMDeleted {
 		t.Errorf("start: %v", err)

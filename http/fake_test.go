@@ -81,6 +81,8 @@ type fakeVMs struct {
 	exits      chan coppice.Exit
 	uses       []string // what for, one after the other
 	inUse      int      // of them that have not ended
+	history    []coppice.Event
+	news       chan struct{}
 	touched    int
 	// awaiting has something for every Await that waits.
 	awaiting chan struct{}
@@ -96,6 +98,7 @@ func newFakeVMs(dir string) *fakeVMs {
 		guest:    &fakeGuest{dir: dir},
 		exits:    make(chan coppice.Exit, 1),
 		awaiting: make(chan struct{}, 10),
+		news:     make(chan struct{}),
 	}
 }
 
@@ -327,6 +330,54 @@ func (f *fakeVMs) Use(ctx context.Context, account coppice.AccountID, id coppice
 		defer f.mu.Unlock()
 		f.inUse--
 	}), nil
+}
+
+// happen adds an event, and says so.
+func (f *fakeVMs) happen(e coppice.Event) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	e.Seq, e.Account = int64(len(f.history)+1), f.rows[e.VM].Account
+	f.history = append(f.history, e)
+	close(f.news)
+	f.news = make(chan struct{})
+}
+
+func (f *fakeVMs) VMHistory(ctx context.Context, account coppice.AccountID, id coppice.VMID, after int64) (events []coppice.Event, err error) {
+	if _, err := f.VM(ctx, account, id); err != nil {
+		return nil, err
+	}
+	all, err := f.Events(ctx, account, after)
+	for _, e := range all {
+		if e.VM == id {
+			events = append(events, e)
+		}
+	}
+	return events, err
+}
+
+func (f *fakeVMs) Events(_ context.Context, account coppice.AccountID, after int64) (events []coppice.Event, err error) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	for _, e := range f.history {
+		if e.Account == account && e.Seq > after {
+			events = append(events, e)
+		}
+	}
+	return events, f.fail
+}
+
+func (f *fakeVMs) LastEvent(ctx context.Context, account coppice.AccountID) (int64, error) {
+	events, err := f.Events(ctx, account, 0)
+	if len(events) == 0 {
+		return 0, err
+	}
+	return events[len(events)-1].Seq, err
+}
+
+func (f *fakeVMs) News() <-chan struct{} {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	return f.news
 }
 
 func (f *fakeVMs) Touch(coppice.VMID) {

@@ -50,6 +50,7 @@ func (s *Server) routes() []route {
 		{"POST", "/v1/vms/{vm_id}/fork", owner, "forkVM", "Make VMs that go on from where one is now, and wait until they can be used", typed(s.forkVM)},
 		{"POST", "/v1/vms/{vm_id}/optimize", owner, "optimizeVM", "Give back what is stored for a VM and not needed", typed(s.optimizeVM)},
 		{"POST", "/v1/vms/{vm_id}/await", owner, "awaitVM", "Wait until the current run has ended", parsed[vmInput, api.Exited](s.awaitVM)},
+		{"GET", "/v1/vms/{vm_id}/history", owner, "vmHistory", "Say what happened to a VM, and why", typed(s.vmHistory)},
 		{"GET", "/v1/vms/{vm_id}/console", owner, "readConsole", "Read what the serial console has printed, the last part of it", plain(s.console, returns("text/plain"))},
 
 		{"POST", "/v1/vms/{vm_id}/snapshot", owner, "snapshotVM", "Keep what a VM is now, as a snapshot", typed(s.snapshotVM)},
@@ -59,6 +60,7 @@ func (s *Server) routes() []route {
 		{"DELETE", "/v1/vms/snapshots/{snapshot_id}", owner, "deleteSnapshot", "Delete a snapshot; VMs that came from it go on", typed(s.deleteSnapshot)},
 
 		{"GET", "/v1/limits", owner, "limits", "Say what the account may have at a time, and what it has", typed(s.limits)},
+		{"GET", "/v1/events", owner, "events", "Report what happens to VMs, as server-sent events; comments say that the stream lives", plain(s.events, returns("text/event-stream"))},
 		{"GET", "/v1/tree", owner, "tree", "Say where VMs and snapshots come from, and what they take of the host", typed(s.tree)},
 
 		{"POST", "/v1/vms/{vm_id}/exec-await", guestUser, "execAwait", "Run a command to its end", parsed[execInput, api.ExecResult](s.execAwait)},

@@ -63,6 +63,7 @@ type VMs interface {
 	Tree(ctx context.Context, account coppice.AccountID) ([]coppice.Branch, error)
 
 	Snapshots
+	Histories
 }
 
 // Snapshots is the part of [VMs] that has to do with snapshots. One of another

@@ -53,7 +53,7 @@ func TestIdleVMIsSuspended(t *testing.T) {
 		if err := h.use(vm.ID); err != nil {
 			t.Fatal(err)
 		}
-		if vm := h.want(0, vm.ID, coppice.Running); vm.Reason != "" || string(h.hv.Peek(vm.ID)) != "remembered" {
+		if vm := h.want(0, vm.ID, coppice.Running); vm.Reason != "woken for exec" || string(h.hv.Peek(vm.ID)) != "remembered" {
 			t.Errorf("woken: %+v", vm)
 		}
 		h.want(5*time.Minute, vm.ID, coppice.Suspended)

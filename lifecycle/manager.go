@@ -22,6 +22,7 @@ type Config struct {
 	Store      coppice.Store
 	Captures   coppice.Captures
 	Quotas     coppice.Quotas
+	History    coppice.History
 	Hypervisor coppice.Hypervisor
 	Pool       coppice.Pool
 	Guest      coppice.Guest
@@ -42,6 +43,8 @@ type Config struct {
 	Husks int
 	// HostBoot identifies this boot of the host.
 	HostBoot string
+	// KeepHistory is how long the history of a VM is kept after it was deleted.
+	KeepHistory time.Duration
 	// Traffic returns how many bytes a VM that runs has sent and received since
 	// its run began. nil where VMs have no network.
 	Traffic func(ctx context.Context, id coppice.VMID) (uint64, error)
@@ -76,6 +79,7 @@ type Manager struct {
 	reclaims chan struct{} // holds a token for every reclaim in progress
 
 	mu   sync.Mutex
+	news chan struct{} // closed when something has happened to a VM
 	vms  map[coppice.VMID]*entry
 	held map[coppice.CaptureID]int // captures that somebody is at
 }
@@ -101,6 +105,7 @@ func Open(ctx context.Context, config Config) (*Manager, error) {
 		vms:    map[coppice.VMID]*entry{},
 		held:   map[coppice.CaptureID]int{},
 
+		news:     make(chan struct{}),
 		stirred:  make(chan struct{}, 1),
 		reclaims: make(chan struct{}, reclaimsAbreast),
 	}
@@ -120,6 +125,7 @@ func Open(ctx context.Context, config Config) (*Manager, error) {
 		}
 	})
 	m.work.Go(m.watchIdleness)
+	m.work.Go(m.forgetEvents)
 	m.work.Go(func() {
 		m.spares.keep(m.base, m.makeSpare, func(err error) {
 			m.Log.Error("cannot restore a VM ahead; creating takes longer meanwhile", "error", err)

@@ -229,16 +229,16 @@ func (m *Manager) carryOut(ctx context.Context, vm coppice.VM, step Step, do wor
 	vm.Verb = coppice.Idle
 	vm.VerbSince = time.Time{}
 	m.Log.Info("verb done", "vm", vm.ID, "verb", verb, "state", vm.State, "instance", vm.Instance, "took", time.Since(began), "error", err)
-	written := m.write(vm)
+	written := m.write(vm, eventOf(&vm, verb, began, err != nil))
 	if base != "" && base != written.Base {
 		m.shed(base)
 	}
 	return written, err
 }
 
-// write puts a row in the store, trying until it succeeds or the daemon leaves:
+// write puts a row in the store, and what led to it, trying until it succeeds or the daemon leaves:
 // until then the verb stays in flight, since its outcome is not on record.
-func (m *Manager) write(vm coppice.VM) coppice.VM {
+func (m *Manager) write(vm coppice.VM, event coppice.Event) coppice.VM {
 	for {
 		written, err := m.Store.UpdateVM(m.base, vm.ID, func(row *coppice.VM) error {
 			activity := row.Activity // which changes meanwhile
@@ -246,8 +246,9 @@ func (m *Manager) write(vm coppice.VM) coppice.VM {
 			row.Activity = activity
 			m.amend(row)
 			return nil
-		})
+		}, event)
 		if err == nil {
+			m.tell()
 			return written
 		}
 		if m.base.Err() != nil {

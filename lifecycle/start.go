@@ -13,6 +13,11 @@ import (
 // where it was, a stopped one boots, a lost one boots from the disk it left.
 // Nothing is done to one that runs, beyond what the options say.
 func (m *Manager) Start(ctx context.Context, account coppice.AccountID, id coppice.VMID, options coppice.StartOptions) (coppice.VM, error) {
+	return m.start(ctx, account, id, options, "")
+}
+
+// start is Start for a reason, which is empty if somebody asked for it.
+func (m *Manager) start(ctx context.Context, account coppice.AccountID, id coppice.VMID, options coppice.StartOptions, why string) (coppice.VM, error) {
 	edit := func(vm *coppice.VM) error {
 		if options.IdleTimeout != nil {
 			vm.IdleTimeout = *options.IdleTimeout
@@ -33,10 +38,10 @@ func (m *Manager) Start(ctx context.Context, account coppice.AccountID, id coppi
 			}
 			continue
 		}
-		r := request{verb: coppice.Start, do: m.boot, edit: edit}
+		r := request{verb: coppice.Start, do: m.boot, edit: edit, why: why}
 		switch vm.State {
 		case coppice.Suspended:
-			r = request{verb: coppice.Resume, do: m.resume, edit: edit}
+			r = request{verb: coppice.Resume, do: m.resume, edit: edit, why: why}
 		case coppice.Failed:
 			r = request{verb: coppice.Kill, do: m.pullPlug}
 		}

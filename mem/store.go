@@ -19,6 +19,8 @@ type Store struct {
 	vms      map[coppice.VMID]coppice.VM
 	captures map[coppice.CaptureID]coppice.Capture
 	limits   map[coppice.AccountID]coppice.Limits
+	events   []coppice.Event
+	lastSeq  int64 // of an event
 	people
 }
 
@@ -85,7 +87,7 @@ func (s *Store) VMs(ctx context.Context, filter coppice.VMFilter) ([]coppice.VM,
 }
 
 // UpdateVM implements [coppice.Store].
-func (s *Store) UpdateVM(ctx context.Context, id coppice.VMID, change func(*coppice.VM) error) (coppice.VM, error) {
+func (s *Store) UpdateVM(ctx context.Context, id coppice.VMID, change func(*coppice.VM) error, events ...coppice.Event) (coppice.VM, error) {
 	if err := ctx.Err(); err != nil {
 		return coppice.VM{}, fmt.Errorf("update VM %q: %w", id, err)
 	}
@@ -110,5 +112,6 @@ func (s *Store) UpdateVM(ctx context.Context, id coppice.VMID, change func(*copp
 		s.vms[id] = old
 		return coppice.VM{}, fmt.Errorf("update VM %q: %w", id, err)
 	}
+	s.record(vm, events)
 	return vm, nil
 }

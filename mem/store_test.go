@@ -20,6 +20,10 @@ func TestQuotas(t *testing.T) {
 	conformance.TestQuotas(t, func(*testing.T) conformance.Records { return mem.NewStore() })
 }
 
+func TestHistory(t *testing.T) {
+	conformance.TestHistory(t, func(*testing.T) conformance.Records { return mem.NewStore() })
+}
+
 func TestAccounts(t *testing.T) {
 	conformance.TestAccounts(t, func(*testing.T) conformance.People { return mem.NewStore() })
 }

@@ -37,6 +37,10 @@ func TestQuotas(t *testing.T) {
 	conformance.TestQuotas(t, func(t *testing.T) conformance.Records { return open(t, tempFile(t)) })
 }
 
+func TestHistory(t *testing.T) {
+	conformance.TestHistory(t, func(t *testing.T) conformance.Records { return open(t, tempFile(t)) })
+}
+
 func TestAccounts(t *testing.T) {
 	conformance.TestAccounts(t, func(t *testing.T) conformance.People { return open(t, tempFile(t)) })
 }

@@ -121,8 +121,9 @@ func (t *table[T]) list(ctx context.Context, q queryer, clauses string, args ...
 	return values, rows.Err()
 }
 
-// update lets change edit a row, in one transaction.
-func (t *table[T]) update(ctx context.Context, db *DB, id any, change func(*T) error) (T, error) {
+// update lets change edit a row, in one transaction, and then has done to the
+// transaction what else belongs to it.
+func (t *table[T]) update(ctx context.Context, db *DB, id any, change func(*T) error, then ...func(context.Context, *sql.Tx, *T) error) (T, error) {
 	var none T
 	tx, err := db.write.BeginTx(ctx, nil)
 	if err != nil {
@@ -147,6 +148,11 @@ func (t *table[T]) update(ctx context.Context, db *DB, id any, change func(*T) e
 	}
 	if err := admit(ctx, tx, t.owner(&value), t.usage(&old), t.usage(&value)); err != nil {
 		return none, fmt.Errorf("update %s %q: %w", t.noun, id, err)
+	}
+	for _, do := range then {
+		if err := do(ctx, tx, &value); err != nil {
+			return none, fmt.Errorf("update %s %q: %w", t.noun, id, err)
+		}
 	}
 	if err := tx.Commit(); err != nil {
 		return none, fmt.Errorf("update %s %q: %w", t.noun, id, err)

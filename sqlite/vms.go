@@ -68,6 +68,6 @@ func vmClauses(filter coppice.VMFilter) (clauses string, args []any) {
 }
 
 // UpdateVM implements [coppice.Store].
-func (db *DB) UpdateVM(ctx context.Context, id coppice.VMID, change func(*coppice.VM) error) (coppice.VM, error) {
-	return vms.update(ctx, db, id, change)
+func (db *DB) UpdateVM(ctx context.Context, id coppice.VMID, change func(*coppice.VM) error, events ...coppice.Event) (coppice.VM, error) {
+	return vms.update(ctx, db, id, change, record(events))
 }

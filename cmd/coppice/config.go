@@ -25,6 +25,7 @@ type config struct {
 	accel     string
 	spares    string
 	husks     string
+	history   string
 	logLevel  string
 	logFormat string
 }
@@ -52,6 +53,8 @@ func (c *config) settings() []setting {
 			"VMs to restore ahead, so that a create finds one; each costs about 90 MiB of memory", &c.spares, count},
 		{"husks", "COPPICE_HUSKS", "2",
 			"processes to start ahead, so that a fork finds one; each costs about 20 MiB of memory", &c.husks, count},
+		{"history-days", "COPPICE_HISTORY_DAYS", "30",
+			"days for which what happened to a VM is kept after it was deleted", &c.history, count},
 		{"log-level", "COPPICE_LOG_LEVEL", "info",
 			"debug, info, warn or error", &c.logLevel, oneOf("debug", "info", "warn", "error")},
 		{"log-format", "COPPICE_LOG_FORMAT", "text",

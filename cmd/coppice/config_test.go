@@ -41,6 +41,7 @@ func TestConfigPrecedence(t *testing.T) {
 		accel:     "tcg",
 		spares:    "2",
 		husks:     "2",
+		history:   "30",
 		logLevel:  "info",
 		logFormat: "json",
 	}

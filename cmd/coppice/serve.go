@@ -102,14 +102,16 @@ func openDaemon(ctx context.Context, c config, log *slog.Logger) (_ *daemon, err
 	}
 	spares, sparesErr := strconv.Atoi(c.spares)
 	husks, husksErr := strconv.Atoi(c.husks)
-	if err := errors.Join(sparesErr, husksErr); err != nil {
+	days, daysErr := strconv.Atoi(c.history)
+	if err := errors.Join(sparesErr, husksErr, daysErr); err != nil {
 		return nil, err
 	}
 	vmm := qemu.New(qemu.Config{RunDir: dir.Run(), Accel: accel, Log: log})
 	d.closers = append(d.closers, func() error { vmm.Close(); return nil })
 	d.manager, err = lifecycle.Open(ctx, lifecycle.Config{
-		Store: db, Captures: db, Quotas: db, Hypervisor: vmm, Pool: files, Guest: guest.New(log), Log: log,
+		Store: db, Captures: db, Quotas: db, History: db, Hypervisor: vmm, Pool: files, Guest: guest.New(log), Log: log,
 		VMM: fmt.Sprintf("%s, %s", qemuVersion, accel), Image: img.ID, Size: defaultSize(accel), Spares: spares, Husks: husks, HostBoot: boot,
+		KeepHistory: time.Duration(days) * 24 * time.Hour,
 	})
 	if err != nil {
 		return nil, err
