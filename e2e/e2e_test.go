@@ -32,6 +32,7 @@ const callDeadline = 3 * time.Minute
 var install struct {
 	program string
 	data    host.Dir
+	ingress string // the address of VMs by HTTP
 }
 
 func TestMain(m *testing.M) {
@@ -83,10 +84,14 @@ func setUp() error {
 	if err != nil {
 		return err
 	}
+	if install.ingress, err = freePort(); err != nil {
+		return err
+	}
 	for name, value := range map[string]string{
-		"COPPICE_DATA":   string(install.data),
-		"COPPICE_LISTEN": port, // the same for every daemon of the tests
-		"PATH":           filepath.Dir(install.program) + ":" + os.Getenv("PATH"),
+		"COPPICE_DATA":           string(install.data),
+		"COPPICE_LISTEN":         port, // the same for every daemon of the tests
+		"COPPICE_INGRESS_LISTEN": install.ingress,
+		"PATH":                   filepath.Dir(install.program) + ":" + os.Getenv("PATH"),
 	} {
 		os.Setenv(name, value)
 	}

@@ -13,6 +13,7 @@ import (
 
 	"github.com/spf13/pflag"
 
+	"github.com/coppice-vm/coppice"
 	"github.com/coppice-vm/coppice/internal/host"
 )
 
@@ -22,6 +23,8 @@ type config struct {
 	data      string
 	cache     string
 	listen    string
+	ingress   string
+	domain    string
 	accel     string
 	spares    string
 	husks     string
@@ -47,6 +50,10 @@ func (c *config) settings() []setting {
 			"directory for what can be made again: packages, images", &c.cache, absolute},
 		{"listen", "COPPICE_LISTEN", "127.0.0.1:4700",
 			"address of the API; port 0 takes a free one", &c.listen, address},
+		{"ingress-listen", "COPPICE_INGRESS_LISTEN", "127.0.0.1:4780",
+			"address of the HTTP ingress to VMs; off for none", &c.ingress, ingressAddress},
+		{"domain", "COPPICE_DOMAIN", "vm.localhost",
+			"domain of the VMs: a port of one is at <port>-<id>.<domain>", &c.domain, domainName},
 		{"accel", "COPPICE_ACCEL", "auto",
 			"auto, kvm or tcg: whether KVM runs the VMs; auto tries it once per kernel", &c.accel, oneOf("auto", "kvm", "tcg")},
 		{"spares", "COPPICE_SPARES", "2",
@@ -117,6 +124,23 @@ func absolute(v string) error {
 func address(v string) error {
 	if _, _, err := net.SplitHostPort(v); err != nil {
 		return fmt.Errorf("want host:port, as in 127.0.0.1:4700")
+	}
+	return nil
+}
+
+// off is the address of what is not to be there.
+const off = "off"
+
+func ingressAddress(v string) error {
+	if v == off {
+		return nil
+	}
+	return address(v)
+}
+
+func domainName(v string) error {
+	if !coppice.ValidHostName(v) {
+		return fmt.Errorf("want a domain name in lower case, as in vm.example.com")
 	}
 	return nil
 }

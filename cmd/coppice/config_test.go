@@ -38,6 +38,8 @@ func TestConfigPrecedence(t *testing.T) {
 		data:      "/env",
 		cache:     "/var/cache/coppice",
 		listen:    "127.0.0.1:2",
+		ingress:   "127.0.0.1:4780",
+		domain:    "vm.localhost",
 		accel:     "tcg",
 		spares:    "2",
 		husks:     "2",
@@ -67,7 +69,7 @@ func TestConfigArgs(t *testing.T) {
 
 func TestConfigCheck(t *testing.T) {
 	for _, args := range []string{
-		"--data=var", "--cache=x", "--listen=4700", "--accel=xen", "--log-level=loud", "--log-format=xml",
+		"--data=var", "--cache=x", "--listen=4700", "--ingress-listen=no", "--domain=localhost", "--accel=xen", "--log-level=loud", "--log-format=xml",
 	} {
 		_, err := parse(environment(), "serve", args)
 		flag, _, _ := strings.Cut(args, "=")

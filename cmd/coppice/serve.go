@@ -38,7 +38,7 @@ type daemon struct {
 	log     *slog.Logger
 	manager *lifecycle.Manager
 	server  *http.Server
-	served  chan error         // what serving ended with
+	served  chan error         // what serving ended with, of each server
 	cancel  context.CancelFunc // ends what the daemon does by itself
 	work    sync.WaitGroup
 	closers []func() error // run in reverse
@@ -47,7 +47,7 @@ type daemon struct {
 // openDaemon starts a daemon, which answers when it is returned. Nothing is left
 // of one that could not start. The caller closes it.
 func openDaemon(ctx context.Context, c config, log *slog.Logger) (_ *daemon, err error) {
-	d := &daemon{log: log, served: make(chan error, 1)}
+	d := &daemon{log: log, served: make(chan error, servers)}
 	defer func() {
 		if err != nil {
 			err = errors.Join(err, d.release())
@@ -148,9 +148,12 @@ func (d *daemon) serve(ctx context.Context, c config, db *sqlite.DB) (err error)
 		return d.server.Shutdown(ctx)
 	})
 	d.log.Info("serving", "url", url, "data", c.data)
+	ctx, d.cancel = context.WithCancel(context.WithoutCancel(ctx))
+	if err := d.serveIngress(ctx, c, db); err != nil {
+		return err
+	}
 
 	// The first VM of the default size is to find its template made.
-	ctx, d.cancel = context.WithCancel(context.WithoutCancel(ctx))
 	d.work.Go(func() {
 		if _, err := d.manager.Template(ctx, d.manager.Size); err != nil && ctx.Err() == nil {
 			d.log.Error("the template of the default size could not be made; the first create tries again", "error", err)

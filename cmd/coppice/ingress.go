@@ -1,0 +1,33 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"net"
+
+	"github.com/coppice-vm/coppice/ingress"
+	"github.com/coppice-vm/coppice/sqlite"
+)
+
+// servers is how many servers a daemon has: the API, the ingress.
+const servers = 2
+
+// serveIngress opens the way to VMs by HTTP, if there is to be one.
+func (d *daemon) serveIngress(ctx context.Context, c config, db *sqlite.DB) error {
+	if c.ingress == off {
+		return nil
+	}
+	listener, err := new(net.ListenConfig).Listen(ctx, "tcp", c.ingress)
+	if err != nil {
+		return fmt.Errorf("%w (choose another address with --ingress-listen, or off)", err)
+	}
+	server := ingress.New(ingress.Config{VMs: d.manager, Records: db, Domain: c.domain, Log: d.log})
+	go func() { d.served <- server.Serve(listener) }()
+	d.closers = append(d.closers, func() error {
+		ctx, cancel := context.WithTimeout(context.Background(), finishTime)
+		defer cancel()
+		return server.Shutdown(ctx)
+	})
+	d.log.Info("serving VMs by HTTP", "address", listener.Addr(), "domain", c.domain)
+	return nil
+}

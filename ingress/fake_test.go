@@ -1,0 +1,215 @@
+package ingress
+
+import (
+	"context"
+	"fmt"
+	"log/slog"
+	"net"
+	"net/http"
+	"net/http/httptest"
+	"sync"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/coppice-vm/coppice"
+)
+
+const domain = "vm.localhost"
+
+// fakeVMs keeps VMs as rows, whose ports are of this machine.
+type fakeVMs struct {
+	mu      sync.Mutex
+	rows    map[coppice.VMID]coppice.VM
+	ports   map[string]string // the address of what listens on a port of a VM
+	uses    map[coppice.VMID]int
+	touched map[coppice.VMID]int
+	dialled int
+	wakes   int
+	// waking is received from before a VM wakes, if it is set.
+	waking   chan struct{}
+	wakeFail error
+	changed  chan struct{} // closed and renewed when uses or touched change
+}
+
+func newFakeVMs() *fakeVMs {
+	return &fakeVMs{
+		rows: map[coppice.VMID]coppice.VM{}, ports: map[string]string{}, changed: make(chan struct{}),
+		uses: map[coppice.VMID]int{}, touched: map[coppice.VMID]int{},
+	}
+}
+
+func (f *fakeVMs) note(counts map[coppice.VMID]int, id coppice.VMID, n int) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	counts[id] += n
+	close(f.changed)
+	f.changed = make(chan struct{})
+}
+
+// await returns when what it counts of a VM is as wanted.
+func (f *fakeVMs) await(t *testing.T, what string, counts map[coppice.VMID]int, id coppice.VMID, want func(int) bool) {
+	t.Helper()
+	deadline := time.After(time.Minute)
+	for {
+		f.mu.Lock()
+		n, changed := counts[id], f.changed
+		f.mu.Unlock()
+		if want(n) {
+			return
+		}
+		select {
+		case <-changed:
+		case <-deadline:
+			t.Fatalf("%s stays %d", what, n)
+		}
+	}
+}
+
+// set gives a VM a state, and another run if it is running.
+func (f *fakeVMs) set(id coppice.VMID, state coppice.State) coppice.VMID {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if id == "" {
+		id = coppice.NewVMID()
+	}
+	vm := f.rows[id]
+	vm.ID, vm.Account, vm.State = id, "alice", state
+	if state == coppice.Running {
+		vm.Instance = coppice.NewInstanceID()
+	}
+	if state == coppice.Absent {
+		vm.DeletedAt = time.Now()
+	}
+	f.rows[id] = vm
+	return id
+}
+
+// listen has address listen on a port of a VM.
+func (f *fakeVMs) listen(id coppice.VMID, port int, address string) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.ports[fmt.Sprintf("%s localhost:%d", id, port)] = address
+}
+
+func (f *fakeVMs) VM(_ context.Context, id coppice.VMID) (coppice.VM, error) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	vm, ok := f.rows[id]
+	if !ok {
+		return vm, fmt.Errorf("read: %w", coppice.ErrNoVM)
+	}
+	return vm, nil
+}
+
+func (f *fakeVMs) Use(ctx context.Context, account coppice.AccountID, id coppice.VMID, _ string) (coppice.Session, func(), error) {
+	vm, err := f.VM(ctx, id)
+	switch {
+	case err != nil || account != vm.Account:
+		return nil, nil, coppice.NoVM(id)
+	case vm.Deleted():
+		return nil, nil, coppice.Errorf(coppice.CodeVMDeleted, "VM %s has been deleted", id)
+	case vm.State == coppice.Suspended:
+		if err := f.wake(ctx, id); err != nil {
+			return nil, nil, err
+		}
+	case vm.State != coppice.Running:
+		return nil, nil, coppice.Errorf(coppice.CodeVMNotRunning, "VM %s is %s: start it first", id, vm.State).With("vmId", id)
+	}
+	f.note(f.uses, id, 1)
+	return &fakeSession{vms: f, vm: id}, sync.OnceFunc(func() { f.note(f.uses, id, -1) }), nil
+}
+
+func (f *fakeVMs) wake(ctx context.Context, id coppice.VMID) error {
+	if f.waking != nil {
+		select {
+		case <-f.waking:
+		case <-ctx.Done():
+			return ctx.Err()
+		}
+	}
+	if f.wakeFail != nil {
+		return f.wakeFail
+	}
+	f.set(id, coppice.Running)
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.wakes++
+	return nil
+}
+
+func (f *fakeVMs) Touch(id coppice.VMID) { f.note(f.touched, id, 1) }
+
+// fakeSession is with a guest whose ports are this machine's.
+type fakeSession struct {
+	coppice.Session // the rest is not there
+	vms             *fakeVMs
+	vm              coppice.VMID
+}
+
+func (s *fakeSession) Dial(ctx context.Context, user, network, address string) (net.Conn, error) {
+	s.vms.mu.Lock()
+	to := s.vms.ports[string(s.vm)+" "+address]
+	s.vms.dialled++
+	s.vms.mu.Unlock()
+	if to == "" || user != "" || network != "tcp" {
+		return nil, fmt.Errorf("connect to %s: %w", address, syscall.ECONNREFUSED)
+	}
+	return new(net.Dialer).DialContext(ctx, network, to)
+}
+
+// A harness is a server on a socket, and its VMs.
+type harness struct {
+	t      *testing.T
+	vms    *fakeVMs
+	server *Server
+	addr   string
+	client *http.Client // finds every name at the server
+}
+
+func newHarness(t *testing.T) *harness {
+	h := &harness{t: t, vms: newFakeVMs()}
+	h.server = New(Config{VMs: h.vms, Records: h.vms, Domain: domain, Log: slog.New(slog.NewTextHandler(t.Output(), nil))})
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	h.addr = l.Addr().String()
+	served := make(chan error, 1)
+	go func() { served <- h.server.Serve(l) }()
+	t.Cleanup(func() {
+		h.client.CloseIdleConnections()
+		h.server.Shutdown(context.Background())
+		if err := <-served; err != nil {
+			t.Error(err)
+		}
+	})
+	h.client = &http.Client{Transport: h.transport(), Timeout: time.Minute}
+	return h
+}
+
+// transport finds every name at the server.
+func (h *harness) transport() *http.Transport {
+	return &http.Transport{DialContext: func(ctx context.Context, _, _ string) (net.Conn, error) {
+		return new(net.Dialer).DialContext(ctx, "tcp", h.addr)
+	}}
+}
+
+// serve has a handler listen on a port of a VM that runs, and returns the VM
+// and its URL.
+func (h *harness) serve(port int, handler http.HandlerFunc) (coppice.VMID, string) {
+	h.t.Helper()
+	server := httptest.NewUnstartedServer(handler)
+	server.Config.Protocols = new(http.Protocols)
+	server.Config.Protocols.SetHTTP1(true)
+	server.Config.Protocols.SetUnencryptedHTTP2(true)
+	server.Start()
+	h.t.Cleanup(server.Close)
+	id := h.vms.set("", coppice.Running)
+	h.vms.listen(id, port, server.Listener.Addr().String())
+	return id, h.url(id, port)
+}
+
+func (h *harness) url(id coppice.VMID, port int) string {
+	return "http://" + Target{id, uint16(port)}.Name(domain)
+}

@@ -1,0 +1,133 @@
+package ingress
+
+import (
+	"context"
+	"errors"
+	"mime"
+	"net/http"
+	"net/http/httputil"
+	"strings"
+
+	"github.com/coppice-vm/coppice"
+)
+
+// A passage is a request on its way to a VM.
+type passage struct {
+	to      upstream
+	release func() // ends that the request alone keeps the VM in use
+	cancel  context.CancelCauseFunc
+	unhook  func() bool // ends that it ends when the daemon leaves
+}
+
+type passageKey struct{}
+
+func passageOf(ctx context.Context) *passage {
+	p, _ := ctx.Value(passageKey{}).(*passage)
+	return p
+}
+
+// ServeHTTP passes a request on to the VM that its host name leads to.
+func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	if err := s.forward(w, r); err != nil {
+		s.fail(w, r, err)
+	}
+}
+
+// forward passes a request on, or says why it cannot even be tried.
+func (s *Server) forward(w http.ResponseWriter, r *http.Request) error {
+	if r.Method == http.MethodConnect {
+		return coppice.Errorf(coppice.CodeInvalidRequest, "this is no proxy for CONNECT")
+	}
+	target, err := s.find(r.Host)
+	if err != nil {
+		return err
+	}
+	done, ok := s.enter(target.VM)
+	if !ok {
+		return coppice.Errorf(coppice.CodeUnavailable, "VM %s has %d requests in flight, which is the most; try again when some are done", target.VM, maxPerVM)
+	}
+	defer done()
+	vm, release, err := s.wake(r.Context(), target.VM)
+	if err != nil {
+		return err
+	}
+	defer release()
+	ctx, cancel := context.WithCancelCause(r.Context())
+	defer cancel(nil)
+	p := &passage{upstream{vm.ID, vm.Instance, target.Port}, release, cancel, func() bool { return false }}
+	defer func() { p.unhook() }()
+	if r.ProtoMajor == 1 {
+		// Else the server would read all of the request before the answer may begin.
+		_ = http.NewResponseController(w).EnableFullDuplex() // not there in every test
+	}
+	s.proxy.ServeHTTP(w, r.WithContext(context.WithValue(ctx, passageKey{}, p)))
+	return nil
+}
+
+// find returns what a host name leads to.
+func (s *Server) find(host string) (Target, error) {
+	name := hostName(host)
+	if t, ok := parseName(name, s.config.Domain); ok {
+		return t, nil
+	}
+	return Target{}, coppice.Errorf(coppice.CodeNotFound, "no VM is called %q; a port of a VM is at <port>-<id of the VM>.%s", name, s.config.Domain)
+}
+
+// wake returns a VM that runs, and keeps it in use until release. What run it is
+// can only be read afterwards.
+func (s *Server) wake(ctx context.Context, id coppice.VMID) (vm coppice.VM, release func(), err error) {
+	if vm, err = s.config.Records.VM(ctx, id); err != nil {
+		return vm, nil, noVM(id, err)
+	}
+	_, release, err = s.config.VMs.Use(ctx, vm.Account, id, "http")
+	if err != nil {
+		return vm, nil, err
+	}
+	if vm, err = s.config.Records.VM(ctx, id); err != nil {
+		release()
+		return vm, nil, noVM(id, err)
+	}
+	return vm, release, nil
+}
+
+func noVM(id coppice.VMID, err error) error {
+	if errors.Is(err, coppice.ErrNoVM) {
+		return coppice.NoVM(id)
+	}
+	return err
+}
+
+// rewrite makes the request to a VM of one from a client. What clients say of
+// where they come from is not believed: it is gone already.
+func rewrite(r *httputil.ProxyRequest) {
+	r.Out.URL.Scheme = "http"
+	r.Out.URL.Host = passageOf(r.In.Context()).to.String()
+	r.Out.URL.RawQuery = r.In.URL.RawQuery // as it came, also where it is odd
+	r.Out.Host = r.In.Host
+	r.SetXForwarded()
+}
+
+// answered is called when an answer has begun. If it may go on without end the
+// VM is in use only when something moves, and a daemon that leaves does not wait.
+func (s *Server) answered(resp *http.Response) error {
+	if resp.StatusCode != http.StatusSwitchingProtocols && resp.ContentLength >= 0 && !isEventStream(resp.Header) {
+		return nil
+	}
+	p := passageOf(resp.Request.Context())
+	p.release()
+	p.unhook = context.AfterFunc(s.leaving, func() { p.cancel(errLeaving) })
+	return nil
+}
+
+func isEventStream(h http.Header) bool { return mediaType(h) == "text/event-stream" }
+
+// isGRPC reports whether h are of a call by gRPC, not by gRPC-Web.
+func isGRPC(h http.Header) bool {
+	t := mediaType(h)
+	return t == "application/grpc" || strings.HasPrefix(t, "application/grpc+")
+}
+
+func mediaType(h http.Header) string {
+	t, _, _ := mime.ParseMediaType(h.Get("Content-Type"))
+	return t
+}

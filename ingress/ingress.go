@@ -1,0 +1,144 @@
+// Package ingress serves the web: it takes HTTP requests for names that belong
+// to a port of a VM, wakes the VM if it sleeps, and passes them on.
+//
+// What comes back comes from a stranger's program: nothing of it is looked at
+// but what says how to pass it on.
+package ingress
+
+import (
+	"context"
+	"errors"
+	"log/slog"
+	"net"
+	"net/http"
+	"net/http/httputil"
+	"sync"
+	"time"
+
+	"golang.org/x/net/netutil"
+
+	"github.com/coppice-vm/coppice"
+)
+
+const (
+	headerTimeout  = 10 * time.Second // for all of a request's header to be there
+	keepAlive      = 2 * time.Minute  // of a connection without requests
+	maxHeaderBytes = 64 << 10
+	// maxConns is how many clients may be connected; more wait for one to leave.
+	maxConns = 8192
+	// maxPerVM is how many requests one VM may have in flight, those included
+	// that wait for it to wake.
+	maxPerVM = 1024
+)
+
+// VMs is how ingress gets into a VM.
+type VMs interface {
+	// Use returns the session of a VM, which it wakes if it is suspended. Until
+	// release the VM is in use.
+	Use(ctx context.Context, account coppice.AccountID, id coppice.VMID, by string) (session coppice.Session, release func(), err error)
+	// Touch says that bytes moved to or from a VM.
+	Touch(id coppice.VMID)
+}
+
+// Records is where ingress looks VMs up, whoever owns them.
+type Records interface {
+	// VM returns a VM, tombstones included. [coppice.ErrNoVM] if there is none.
+	VM(ctx context.Context, id coppice.VMID) (coppice.VM, error)
+}
+
+// Config is what a [Server] needs. All of it is required.
+type Config struct {
+	VMs     VMs
+	Records Records
+	// Domain that the names of VMs are below, in lower case, without dots at its ends.
+	Domain string
+	Log    *slog.Logger
+}
+
+// A Server passes requests on, as an [http.Handler] and on listeners.
+type Server struct {
+	config Config
+	http   *http.Server
+	proxy  *httputil.ReverseProxy
+	h1, h2 *http.Transport // to the VMs
+
+	mu       sync.Mutex
+	inFlight map[coppice.VMID]int // requests
+
+	leaving context.Context // done when Shutdown has begun
+	leave   context.CancelCauseFunc
+	cut     context.CancelCauseFunc // ends every request
+}
+
+// errLeaving is why requests end that the daemon does not wait for.
+var errLeaving = errors.New("the daemon is stopping")
+
+// New returns a server that does not listen yet.
+func New(config Config) *Server {
+	s := &Server{config: config, inFlight: map[coppice.VMID]int{}}
+	s.leaving, s.leave = context.WithCancelCause(context.Background())
+	base, cut := context.WithCancelCause(context.Background())
+	s.cut = cut
+	quiet := slog.NewLogLogger(config.Log.Handler(), slog.LevelDebug)
+	s.h1, s.h2 = s.transports()
+	s.proxy = &httputil.ReverseProxy{
+		Rewrite:        rewrite,
+		Transport:      roundTripper(s.roundTrip),
+		FlushInterval:  -1, // whatever comes goes on at once
+		ModifyResponse: s.answered,
+		ErrorHandler:   s.fail,
+		ErrorLog:       quiet,
+	}
+	s.http = &http.Server{
+		Handler:           s,
+		ReadHeaderTimeout: headerTimeout,
+		IdleTimeout:       keepAlive,
+		MaxHeaderBytes:    maxHeaderBytes,
+		Protocols:         new(http.Protocols),
+		BaseContext:       func(net.Listener) context.Context { return base },
+		ErrorLog:          quiet,
+	}
+	s.http.Protocols.SetHTTP1(true)
+	s.http.Protocols.SetHTTP2(true)
+	s.http.Protocols.SetUnencryptedHTTP2(true)
+	return s
+}
+
+// Serve answers on l until Shutdown, and then returns nil. It closes l.
+func (s *Server) Serve(l net.Listener) error {
+	if err := s.http.Serve(netutil.LimitListener(l, maxConns)); !errors.Is(err, http.ErrServerClosed) {
+		return err
+	}
+	return nil
+}
+
+// Shutdown stops taking requests, cuts off what has no end of its own (event
+// streams, WebSockets), and returns when all others have been answered. When ctx
+// ends before, they are cut off, and the error is ctx's.
+func (s *Server) Shutdown(ctx context.Context) error {
+	s.leave(errLeaving)
+	err := s.http.Shutdown(ctx)
+	s.cut(errLeaving)
+	err = errors.Join(err, s.http.Close())
+	s.h1.CloseIdleConnections()
+	s.h2.CloseIdleConnections()
+	return err
+}
+
+// enter counts a request that a VM has in flight, until done. It reports
+// whether there is room for one more.
+func (s *Server) enter(id coppice.VMID) (done func(), ok bool) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.inFlight[id] >= maxPerVM {
+		return nil, false
+	}
+	s.inFlight[id]++
+	return func() {
+		s.mu.Lock()
+		defer s.mu.Unlock()
+		if s.inFlight[id]--; s.inFlight[id] == 0 {
+			delete(s.inFlight, id)
+		}
+	}, true
+}
