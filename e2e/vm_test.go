@@ -31,7 +31,7 @@ func TestNPMClient(t *testing.T) {
 	if out, err := npm.CombinedOutput(); err != nil {
 		t.Fatalf("npm ci: %v\n%s", err, out)
 	}
-	node := exec.CommandContext(t.Context(), "node", "--test", "--test-reporter=spec", "lifecycle.test.mjs")
+	node := exec.CommandContext(t.Context(), "node", "--test", "--test-reporter=spec", "--test-concurrency=1", "lifecycle.test.mjs", "identities.test.mjs")
 	node.Dir = "npm"
 	node.Env = append(os.Environ(), "FREESTYLE_API_URL="+credentials.URL, "FREESTYLE_API_KEY="+credentials.Key)
 	out, err := node.CombinedOutput()
