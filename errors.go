@@ -83,6 +83,13 @@ const (
 	CodeUserNotFound     Code = "USER_NOT_FOUND"
 	CodeFilesBadRequest  Code = "FILES_BAD_REQUEST"
 	CodeFileNotFound     Code = "FILE_NOT_FOUND"
+
+	CodeInvalidSessionID  Code = "INVALID_SESSION_ID" // of a terminal, as are those below
+	CodeSessionNotFound   Code = "SESSION_NOT_FOUND"
+	CodeSessionExists     Code = "SESSION_ALREADY_EXISTS"
+	CodeSessionExpired    Code = "SESSION_EXPIRED"
+	CodeSessionUser       Code = "SESSION_USER_MISMATCH"
+	CodeSessionCapReached Code = "SESSION_CAP_REACHED"
 )
 
 // Codes about who may use the host.

@@ -17,8 +17,13 @@ var (
 	ErrTooMany         = errors.New("there are too many already")
 )
 
-// MaxTerminalSide is how many columns or rows a terminal may have.
-const MaxTerminalSide = 1000
+const (
+	// MaxTerminalSide is how many columns or rows a terminal may have.
+	MaxTerminalSide = 1000
+	// MaxTerminals is how many terminals of a guest may run, and how many may
+	// be attached to a guest's terminals.
+	MaxTerminals = 64
+)
 
 var terminalID = regexp.MustCompile(`^[a-zA-Z0-9._-]{1,64}$`)
 

@@ -126,8 +126,13 @@ var visits = map[string]string{
 // or 200.
 func (h *harness) visit(rt route, vm, user string, secret []string) (status int, code string) {
 	h.t.Helper()
-	if rt.id == "exec" {
+	switch rt.id {
+	case "exec":
 		return h.visitExec(vm, user, secret)
+	case "openTerminal":
+		return h.visitTerminal("/v1/vms/"+vm+"/pty", user, secret)
+	case "attachTerminal":
+		return h.visitTerminal("/v1/vms/"+vm+"/pty/sessions/some", user, secret)
 	}
 	if rt.id == "awaitVM" { // would wait
 		select {
@@ -210,6 +215,21 @@ func next(t *testing.T, conn *websocket.Conn) string {
 		t.Fatal(err)
 	}
 	return string(msg)
+}
+
+// visitTerminal opens a terminal as a user, or attaches to one.
+func (h *harness) visitTerminal(path, user string, secret []string) (status int, code string) {
+	h.t.Helper()
+	header := h.ask(h.t.Context(), "GET", "/", "", secret).Header
+	header.Set(api.HeaderLinuxUser, user)
+	conn, resp, err := websocket.Dial(h.t.Context(), h.url+path, &websocket.DialOptions{HTTPClient: h.http, HTTPHeader: header})
+	if err != nil {
+		var e api.Error
+		_ = json.NewDecoder(resp.Body).Decode(&e)
+		return resp.StatusCode, e.Code
+	}
+	conn.CloseNow()
+	return 200, ""
 }
 
 // A route that does not say whom it is for is for nobody, whatever they show.

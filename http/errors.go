@@ -70,6 +70,12 @@ var statusOf = map[coppice.Code]int{
 	coppice.CodeIdentityNotFound:     http.StatusNotFound,
 	coppice.CodePermissionExists:     http.StatusConflict,
 	coppice.CodeVMPermissionNotFound: http.StatusNotFound,
+	coppice.CodeInvalidSessionID:     http.StatusBadRequest,
+	coppice.CodeSessionNotFound:      http.StatusNotFound,
+	coppice.CodeSessionExists:        http.StatusConflict,
+	coppice.CodeSessionExpired:       http.StatusGone,
+	coppice.CodeSessionUser:          http.StatusForbidden,
+	coppice.CodeSessionCapReached:    http.StatusTooManyRequests,
 }
 
 // A failure is an error as it is sent. It is also what huma refuses with.

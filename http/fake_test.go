@@ -7,6 +7,7 @@ import (
 	"errors"
 	"io"
 	"io/fs"
+	"net"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -92,10 +93,14 @@ type fakeVMs struct {
 }
 
 func newFakeVMs(dir string) *fakeVMs {
+	terminals := sync.OnceValue(func() coppice.Session {
+		session, _ := memSession(mem.NewGuest(func(coppice.VMID) {}))
+		return session
+	})
 	return &fakeVMs{
 		rows:     map[coppice.VMID]coppice.VM{},
 		captures: map[coppice.CaptureID]coppice.Capture{},
-		guest:    &fakeGuest{dir: dir},
+		guest:    &fakeGuest{dir: dir, terminals: terminals},
 		exits:    make(chan coppice.Exit, 1),
 		awaiting: make(chan struct{}, 10),
 		news:     make(chan struct{}),
@@ -395,7 +400,8 @@ func (f *fakeVMs) Console(ctx context.Context, account coppice.AccountID, id cop
 
 // fakeGuest is the test's own machine, with dir as its root and as everyone's home.
 type fakeGuest struct {
-	coppice.GuestSockets // not there
+	terminals            func() coppice.Session // with a guest in memory
+	coppice.GuestSockets                        // not there
 	dir                  string
 	spec                 coppice.ExecSpec // of the last Exec
 }
@@ -460,7 +466,35 @@ func (g *fakeGuest) Close() error                   { return nil }
 
 func (g *fakeGuest) Files(user string) coppice.GuestFiles { return fakeFiles{g.dir, user} }
 
-func (g *fakeGuest) Terminals(string) coppice.GuestTerminals { return nil }
+func (g *fakeGuest) Terminals(user string) coppice.GuestTerminals {
+	return g.terminals().Terminals(user)
+}
+
+// memSession returns a session with a guest in memory, as one that has just been
+// connected to; it breaks when near is closed.
+func memSession(guest *mem.Guest) (session coppice.Session, near net.Conn) {
+	near, far := net.Pipe()
+	session, err := guest.Connect(context.Background(), func(context.Context) (net.Conn, error) { return far, nil }, coppice.GuestIdentity{VM: "terminals"})
+	if err != nil {
+		panic(err)
+	}
+	return session, near
+}
+
+// endTerminals ends what a guest in memory runs.
+func endTerminals(guest coppice.Session) {
+	fake, ok := guest.(*fakeGuest)
+	if !ok {
+		return
+	}
+	session := fake.terminals()
+	defer session.Close()
+	terminals := session.Terminals("")
+	all, _ := terminals.List(context.Background())
+	for _, info := range all {
+		terminals.Close(context.Background(), info.ID)
+	}
+}
 
 type fakeFiles struct{ dir, user string }
 

@@ -13,8 +13,6 @@ func (s *Server) notOffered() []route {
 	for _, n := range []struct{ method, path, what string }{
 		{"GET", "/v1/vms/{vm_id}/build", "builds"},
 		{"GET", "/v1/vms/{vm_id}/stats/stream", "statistics of a VM"},
-		{every, "/v1/vms/{vm_id}/pty", "terminal sessions"},
-		{every, "/v1/vms/{vm_id}/pty/*", "terminal sessions"},
 		{every, "/v1/vms/{vm_id}/terminals", "terminals"},
 		{every, "/v1/vms/{vm_id}/terminals/*", "terminals"},
 		{every, "/v1/vms/{vm_id}/systemd/*", "systemd services through the API"},

@@ -66,6 +66,11 @@ func (s *Server) routes() []route {
 		{"POST", "/v1/vms/{vm_id}/exec-await", guestUser, "execAwait", "Run a command to its end", parsed[execInput, api.ExecResult](s.execAwait)},
 		{"GET", "/v1/vms/{vm_id}/exec", guestUser, "exec", "Run a command over a WebSocket, its standard streams connected", plain(s.execStream, upgrades)},
 
+		{"GET", "/v1/vms/{vm_id}/pty", guestUser, "openTerminal", "Open a terminal over a WebSocket; it lives on without one", plain(s.openTerminal, terminalUpgrades)},
+		{"GET", "/v1/vms/{vm_id}/pty/sessions", guestUser, "listTerminals", "List terminals, oldest first", plain(s.listTerminals, returnsTerminals[api.Terminals])},
+		{"GET", "/v1/vms/{vm_id}/pty/sessions/{session_id}", guestUser, "attachTerminal", "Attach to a terminal over a WebSocket", plain(s.attachTerminal, terminalUpgrades)},
+		{"DELETE", "/v1/vms/{vm_id}/pty/sessions/{session_id}", guestUser, "closeTerminal", "Hang a terminal up, and wait until its program has ended", plain(s.closeTerminal, returnsTerminals[api.ClosedTerminal])},
+
 		{"GET", "/v1/vms/{vm_id}/files/*", guestUser, "readFile", "Read a file, or list a directory", plain(s.readFile, returnsFile)},
 		{"PUT", "/v1/vms/{vm_id}/files/*", guestUser, "writeFile", "Replace a file, atomically, and make its parents", plain(s.writeFile, takesFile)},
 		// The npm client's readDir("..") arrives like this: URLs lose such segments on their way.

@@ -16,7 +16,7 @@ func pathOf(rt route, vm string) (method, path string) {
 	if method == every {
 		method = "GET"
 	}
-	path = strings.NewReplacer("{vm_id}", vm, "{identity}", "ungranted", "*", "x").Replace(rt.path)
+	path = strings.NewReplacer("{vm_id}", vm, "{identity}", "ungranted", "{session_id}", "some", "*", "x").Replace(rt.path)
 	return method, path
 }
 
@@ -138,8 +138,11 @@ func TestRouting(t *testing.T) {
 		{"POST", "/v1/vms/snapshots", 501, "SERVICE_UNAVAILABLE"},
 		{"GET", "/v1/vms/builds/bld-1/phases", 501, "SERVICE_UNAVAILABLE"},
 		{"GET", "/v1/vms/" + id + "/build", 501, "SERVICE_UNAVAILABLE"},
-		{"GET", "/v1/vms/" + id + "/pty?cols=80&rows=24", 501, "SERVICE_UNAVAILABLE"},
-		{"DELETE", "/v1/vms/" + id + "/pty/sessions/a%20b", 501, "SERVICE_UNAVAILABLE"},
+		{"GET", "/v1/vms/" + id + "/pty?cols=80&rows=24", 426, "INVALID_REQUEST"},
+		{"GET", "/v1/vms/" + id + "/pty?cols=0&rows=24", 400, "INVALID_REQUEST"},
+		{"GET", "/v1/vms/" + id + "/pty?cols=x", 400, "INVALID_REQUEST"},
+		{"DELETE", "/v1/vms/" + id + "/pty/sessions/a%20b", 400, "INVALID_SESSION_ID"},
+		{"DELETE", "/v1/vms/" + id + "/pty/sessions/none", 404, "SESSION_NOT_FOUND"},
 		{"GET", "/v1/vms/a%2Fb%20c", 400, "INVALID_VM_ID"},
 		{"GET", "/", 404, "NOT_FOUND"},
 		{"GET", "/v1", 404, "NOT_FOUND"},

@@ -56,6 +56,7 @@ func newHarness(t *testing.T) *harness {
 	t.Helper()
 	h := &harness{t: t, log: &syncBuffer{}, dir: t.TempDir()}
 	h.vms = newFakeVMs(h.dir)
+	t.Cleanup(func() { endTerminals(h.vms.guest) })
 	h.people = newPeople()
 	h.server = newServer(t, h.vms, h.people, h.log)
 	ts := httptest.NewUnstartedServer(h.server)

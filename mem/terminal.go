@@ -16,12 +16,8 @@ import (
 	"github.com/coppice-vm/coppice"
 )
 
-const (
-	// terminalsAtOnce is how many terminals of a guest may run.
-	terminalsAtOnce = 64
-	// screenKept is how much of a terminal's output stands for its screen, in bytes.
-	screenKept = 64 << 10
-)
+// screenKept is how much of a terminal's output stands for its screen, in bytes.
+const screenKept = 64 << 10
 
 // terminals are those of one guest.
 type terminals struct {
@@ -78,7 +74,7 @@ func (g guestTerminals) Open(ctx context.Context, spec coppice.TerminalSpec) (co
 			all.remove(t)
 		}
 	}
-	if running >= terminalsAtOnce {
+	if running >= coppice.MaxTerminals {
 		return nil, fmt.Errorf("%w: %d", coppice.ErrTooMany, running)
 	}
 	if spec.ID == "" {

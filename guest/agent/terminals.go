@@ -13,8 +13,6 @@ import (
 )
 
 const (
-	// terminalsAtOnce is how many terminals may run.
-	terminalsAtOnce = 64
 	// endedKept and endedFor are how many terminals that have ended keep their screens, and how long.
 	endedKept = 16
 	endedFor  = 10 * time.Minute
@@ -55,7 +53,7 @@ func (a *Agent) openTerminal(u user, id string, spec *wire.NewTerminal, v *viewe
 		return nil, fmt.Errorf("a terminal cannot have the id %.100q: %w", id, fs.ErrInvalid)
 	case there != nil && there.running():
 		return nil, fmt.Errorf("%w: %q", coppice.ErrTerminalExists, id)
-	case running >= terminalsAtOnce:
+	case running >= coppice.MaxTerminals:
 		return nil, fmt.Errorf("%w: %d terminals run", coppice.ErrTooMany, running)
 	}
 	t, err := a.startTerminal(u, id, spec, v)

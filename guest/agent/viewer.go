@@ -11,13 +11,8 @@ import (
 	"github.com/coppice-vm/coppice/guest/wire"
 )
 
-const (
-	// viewersAtOnce is how many terminals a host may be attached to. It keeps
-	// streams for other things.
-	viewersAtOnce = wire.Streams / 4
-	// behind is how much output is kept for who does not keep up, in bytes.
-	behind = 64 << 10
-)
+// behind is how much output is kept for who does not keep up, in bytes.
+const behind = 64 << 10
 
 // A viewer is somebody who is attached to a terminal. The terminal's lock
 // guards it, except for gone.
@@ -184,7 +179,7 @@ func (x *exchange) view(u user) error {
 func (x *exchange) attach(u user, a *attachment) (replay []byte, err error) {
 	x.mu.Lock()
 	defer x.mu.Unlock()
-	if len(x.attached) >= viewersAtOnce {
+	if len(x.attached) >= coppice.MaxTerminals {
 		return nil, fmt.Errorf("%w: %d are attached to this guest's terminals", coppice.ErrTooMany, len(x.attached))
 	}
 	if spec := x.Terminal.New; spec != nil {
