@@ -240,6 +240,46 @@ while True:
   });
 });
 
+describe("idle timeout and persistence", () => {
+  const until = async (reached) => {
+    while (!(await reached())) await new Promise((resolve) => setTimeout(resolve, 50));
+  };
+
+  test("an idle VM is suspended, and wakes for a command; null is never", async () => {
+    const { vm, vmId } = await freestyle.vms.create({ idleTimeoutSeconds: 2 });
+    try {
+      await vm.exec("echo in memory >/dev/shm/note");
+      assert.ok(new Date((await vm.getInfo()).reclaimAt) > new Date());
+      await until(async () => (await state(vm)) === "suspended");
+      assert.equal((await vm.getInfo()).reason, "it was idle for 2s");
+      assert.equal((await vm.exec("cat /dev/shm/note")).stdout, "in memory\n");
+
+      await vm.start({ idleTimeoutSeconds: null });
+      const other = await freestyle.vms.create({ idleTimeoutSeconds: 3, persistence: { type: "ephemeral" } });
+      await until(async () => (await other.vm.getInfo()).deleted);
+      await assert.rejects(other.vm.exec("true"), Errors.VmDeletedError);
+      await assert.rejects(other.vm.start(), Errors.VmDeletedError);
+      const info = await vm.getInfo();
+      assert.deepEqual([info.state, info.idleTimeoutSeconds, info.reclaimAt], ["running", null, undefined]);
+    } finally {
+      await freestyle.vms.delete({ vmId });
+    }
+  });
+
+  test("an ephemeral VM goes at its event, and only then", async () => {
+    const { vm } = await freestyle.vms.create({ persistence: { type: "ephemeral", deleteEvent: "OnStop" } });
+    await vm.suspend();
+    assert.equal((await vm.exec("echo awake")).stdout, "awake\n");
+    await vm.stop();
+    await assert.rejects(vm.start(), Errors.VmDeletedError);
+
+    const made = await freestyle.vms.create({ persistence: { type: "sticky", priority: 3 } });
+    const { vms } = await freestyle.vms.list();
+    assert.deepEqual(vms.find(({ id }) => id === made.vmId).persistence, { type: "sticky", priority: 3 });
+    await freestyle.vms.delete({ vmId: made.vmId });
+  });
+});
+
 describe("errors are typed", () => {
   test("no such VM", async () => {
     const { vm } = await freestyle.vms.get({ vmId: "00000000000000000000" });
