@@ -34,7 +34,11 @@ func (s *Server) grantVM(ctx context.Context, who caller, in *grantVMInput) (api
 	if err != nil {
 		return api.VMGrant{}, err
 	}
-	if _, err := s.config.VMs.VM(ctx, who.Account, id); err != nil {
+	vm, err := s.config.VMs.VM(ctx, who.Account, id)
+	if err == nil && vm.Deleted() {
+		err = coppice.Errorf(coppice.CodeVMDeleted, "VM %s has been deleted", id).With("vmId", id)
+	}
+	if err != nil {
 		return api.VMGrant{}, err
 	}
 	grant, err := s.config.Access.Grant(ctx, who, coppice.IdentityID(in.Identity), id, in.Body.AllowedUsers)

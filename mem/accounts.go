@@ -118,6 +118,7 @@ func (s *Store) DeleteAccount(ctx context.Context, id coppice.AccountID, _ time.
 			}
 		}
 		delete(s.accounts, id)
+		delete(s.limits, id)
 		s.gone[id] = true
 		maps.DeleteFunc(s.keys, func(_ coppice.KeyID, k coppice.APIKey) bool { return k.Account == id })
 		for _, i := range s.identities {

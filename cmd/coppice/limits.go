@@ -77,7 +77,7 @@ run meanwhile and holds to them at once: only who may write there can change the
 		}),
 	}
 	flags := cmd.Flags()
-	flags.StringVar(&account, "account", string(access.HostAccount), "id of the account, as coppice env --json or the API's whoami says it")
+	flags.StringVar(&account, "account", string(access.HostAccount), "id of the account, as coppice account list says it")
 	for _, l := range limitFlags {
 		limits[l.name] = &limitFlag{size: l.size}
 		flags.Var(limits[l.name], l.name, l.usage)
