@@ -39,7 +39,7 @@ func serveTwinWith(t testing.TB, home string) (host.Credentials, *mem.Store) {
 	store, hypervisor := mem.NewStore(), mem.NewHypervisor(pool)
 	authority := access.New(store, log)
 	vms, err := lifecycle.Open(t.Context(), lifecycle.Config{
-		Store: store, Captures: store, Quotas: store, History: store, KeepHistory: time.Hour, Hypervisor: hypervisor, Pool: pool, Guest: twinGuest{hypervisor, home}, Log: log,
+		Store: store, Captures: store, Quotas: store, History: store, KeepHistory: time.Hour, Hypervisor: hypervisor, Pool: pool, Guest: twinGuest{hypervisor, home, mem.NewGuest(nil)}, Log: log,
 		Image: "image", Size: coppice.Size{VCPUs: 2, MemoryMiB: 1024, DiskMiB: size}, HostBoot: "boot",
 	})
 	if err != nil {
@@ -77,16 +77,24 @@ func serveTwinWith(t testing.TB, home string) (host.Credentials, *mem.Store) {
 type twinGuest struct {
 	hypervisor *mem.Hypervisor
 	home       string
+	terminals  *mem.Guest
 }
 
-func (g twinGuest) Connect(_ context.Context, _ func(context.Context) (net.Conn, error), id coppice.GuestIdentity) (coppice.Session, error) {
-	return twinSession{twinGuest: g, vm: id.VM}, nil
+func (g twinGuest) Connect(ctx context.Context, _ func(context.Context) (net.Conn, error), id coppice.GuestIdentity) (coppice.Session, error) {
+	near, far := net.Pipe()
+	inner, err := g.terminals.Connect(ctx, func(context.Context) (net.Conn, error) { return near, nil }, id)
+	if err != nil {
+		return nil, err
+	}
+	return twinSession{twinGuest: g, vm: id.VM, inner: inner, line: far}, nil
 }
 
 type twinSession struct {
 	twinGuest
 	coppice.GuestSockets // not there
 	vm                   coppice.VMID
+	inner                coppice.Session // for terminals
+	line                 net.Conn        // its other end
 }
 
 func (s twinSession) Shutdown(context.Context) error {
@@ -96,7 +104,10 @@ func (s twinSession) Shutdown(context.Context) error {
 
 func (s twinSession) SetClock(context.Context) error { return nil }
 
-func (s twinSession) Close() error { return nil }
+func (s twinSession) Close() error {
+	s.line.Close()
+	return s.inner.Close()
+}
 
 func (s twinSession) Exec(ctx context.Context, spec coppice.ExecSpec, stdio coppice.Stdio) (coppice.ExecStatus, error) {
 	if spec.User != "" && spec.User != "root" {
@@ -141,7 +152,7 @@ func (s twinSession) Exec(ctx context.Context, spec coppice.ExecSpec, stdio copp
 
 func (s twinSession) Files(string) coppice.GuestFiles { return twinFiles(s.home) }
 
-func (s twinSession) Terminals(string) coppice.GuestTerminals { return nil }
+func (s twinSession) Terminals(user string) coppice.GuestTerminals { return s.inner.Terminals(user) }
 
 // twinFiles are the files below a directory.
 type twinFiles string
