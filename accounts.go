@@ -24,8 +24,8 @@ type Accounts interface {
 	Account(ctx context.Context, id AccountID) (Account, error)
 	// Accounts lists accounts, oldest first.
 	Accounts(ctx context.Context) ([]Account, error)
-	// DeleteAccount forgets an account, its keys, and its identities with their
-	// tokens and grants. From then on nothing can be inserted for it:
+	// DeleteAccount forgets an account, its limits and keys, and its identities
+	// with their tokens and grants. From then on nothing can be inserted for it:
 	// [ErrNoAccount]. [ErrInUse], and nothing is changed, as long as it has VMs
 	// that are not tombstones, or captures to keep. [ErrNoAccount] if there is
 	// no such account.
