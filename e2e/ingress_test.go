@@ -8,6 +8,7 @@ import (
 	"io"
 	"net"
 	"net/http"
+	"os"
 	"os/exec"
 	"strconv"
 	"strings"
@@ -42,6 +43,7 @@ func TestIngress(t *testing.T) {
 		t.Errorf("curl by HTTP/2: %d %q", status, body)
 	}
 	t.Run("WebSocket", func(t *testing.T) { echoWebSocket(t, url) })
+	t.Run("forward", func(t *testing.T) { useForward(t, vm) })
 	t.Run("two hundred at once", func(t *testing.T) { manyRequests(t, url, 200) })
 	t.Run("large body", func(t *testing.T) {
 		const size = 32 << 20
@@ -128,6 +130,38 @@ func echoWebSocket(t *testing.T, url string) {
 		if _, got, err := conn.Read(ctx); err != nil || string(got) != want {
 			t.Fatalf("%q came back as %q, %v", want, got, err)
 		}
+	}
+}
+
+// useForward forwards a port here to the server in a VM, and calls it by many
+// connections.
+func useForward(t *testing.T, vm string) {
+	local, err := freePort()
+	if err != nil {
+		t.Fatal(err)
+	}
+	forward := exec.CommandContext(t.Context(), install.program, "forward", vm, local+":3000")
+	out, err := forward.StdoutPipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := forward.Start(); err != nil {
+		t.Fatal(err)
+	}
+	lines := bufio.NewScanner(out)
+	if !lines.Scan() || !strings.HasPrefix(lines.Text(), local+" leads to port 3000") {
+		t.Fatalf("forward says %q", lines.Text())
+	}
+	for range 3 {
+		if status, body := curl(t, "http://"+local+"/direct"); status != 200 || !strings.HasPrefix(body, "GET /direct for "+local) {
+			t.Errorf("%d %q", status, body)
+		}
+	}
+	if err := forward.Process.Signal(os.Interrupt); err != nil {
+		t.Fatal(err)
+	}
+	if err := forward.Wait(); err != nil {
+		t.Error(err)
 	}
 }
 

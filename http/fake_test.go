@@ -401,7 +401,7 @@ func (f *fakeVMs) Console(ctx context.Context, account coppice.AccountID, id cop
 // fakeGuest is the test's own machine, with dir as its root and as everyone's home.
 type fakeGuest struct {
 	terminals            func() coppice.Session // with a guest in memory
-	coppice.GuestSockets                        // not there
+	coppice.GuestSockets                        // Listen is not there
 	dir                  string
 	spec                 coppice.ExecSpec // of the last Exec
 }
@@ -411,6 +411,13 @@ func known(user string) error {
 		return coppice.ErrNoUser
 	}
 	return nil
+}
+
+func (g *fakeGuest) Dial(ctx context.Context, user, network, address string) (net.Conn, error) {
+	if err := known(user); err != nil {
+		return nil, err
+	}
+	return new(net.Dialer).DialContext(ctx, network, address)
 }
 
 func (g *fakeGuest) Exec(ctx context.Context, spec coppice.ExecSpec, stdio coppice.Stdio) (coppice.ExecStatus, error) {

@@ -118,6 +118,19 @@ func TestRevokedInTheMiddle(t *testing.T) {
 			_, err := c.Await(ctx, id)
 			return err
 		},
+		"forward": func(ctx context.Context, h *harness, c *client.Client, id string, began func()) error {
+			port := echo(t)
+			conn, err := c.Dial(ctx, id, "", port)
+			if err != nil {
+				return err
+			}
+			defer conn.Close()
+			io.WriteString(conn, "hi")
+			io.ReadFull(conn, make([]byte, 2))
+			began()
+			_, err = conn.Read(make([]byte, 1))
+			return err
+		},
 		"upload": func(ctx context.Context, h *harness, c *client.Client, id string, began func()) error {
 			content := &halting{began: began, left: ctx.Done()}
 			return c.Files(id, "").Write(ctx, "/large", 0o644, content)
@@ -149,7 +162,7 @@ func TestRevokedInTheMiddle(t *testing.T) {
 			}
 			err = <-ended
 			switch name {
-			case "watch", "upload": // the stream is cut off
+			case "watch", "upload", "forward": // the stream is cut off
 				if err == nil {
 					t.Error("it ended as if nothing had happened")
 				}

@@ -128,6 +128,18 @@ func upgrades(s *Server, op *huma.Operation) {
 		"stdin ends. The server sends {\"type\":\"stdinAck\",\"bytes\":n} as the command takes its stdin: a client with at most 256 KiB not yet " +
 		"acknowledged is heard at once when it closes. The server ends with {\"type\":\"exit\",\"code\":n,\"timedOut\":false} or " +
 		"{\"type\":\"error\",\"code\":\"...\",\"message\":\"...\"}. When the client closes, the command is killed."
+	webSocket(s, op)
+}
+
+// connects documents the WebSocket of a forwarded port.
+func connects(s *Server, op *huma.Operation) {
+	op.Description = "Binary messages are the bytes, both ways; an empty text message says that its sender sends no more. The port is one on " +
+		"which something in the guest listens, on its loopback too."
+	webSocket(s, op)
+}
+
+// webSocket documents what all WebSockets in a guest have in common.
+func webSocket(s *Server, op *huma.Operation) {
 	s.answers(op, "", nil)
 	delete(op.Responses, "200")
 	op.Responses["101"] = &huma.Response{Description: "Switching Protocols"}

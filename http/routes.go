@@ -38,6 +38,8 @@ func (s *Server) routes() []route {
 		{"GET", "/openapi.json", anyone, "openapi", "Describe the API", plain(s.describe, returns("application/json"))},
 		{"GET", "/auth/v1/whoami", holder, "whoami", "Say whom the API key or token belongs to", typed(s.whoAmI)},
 
+		{"GET", "/v1/ingress", holder, "ingress", "Say where the ports of VMs are by HTTP", plain(s.ingress, returnsJSON[api.Ingress]())},
+
 		{"POST", "/v1/vms", owner, "createVM", "Create a VM and wait until it runs", typed(s.createVM)},
 		{"GET", "/v1/vms", owner, "listVMs", "List VMs, oldest first", typed(s.listVMs)},
 		{"GET", "/v1/vms/{vm_id}", owner, "getVM", "Say what is known about a VM", typed(s.getVM)},
@@ -70,6 +72,7 @@ func (s *Server) routes() []route {
 		{"GET", "/v1/vms/{vm_id}/pty/sessions", guestUser, "listTerminals", "List terminals, oldest first", plain(s.listTerminals, returnsTerminals[api.Terminals])},
 		{"GET", "/v1/vms/{vm_id}/pty/sessions/{session_id}", guestUser, "attachTerminal", "Attach to a terminal over a WebSocket", plain(s.attachTerminal, terminalUpgrades)},
 		{"DELETE", "/v1/vms/{vm_id}/pty/sessions/{session_id}", guestUser, "closeTerminal", "Hang a terminal up, and wait until its program has ended", plain(s.closeTerminal, returnsTerminals[api.ClosedTerminal])},
+		{"GET", "/v1/vms/{vm_id}/forward/{port}", guestUser, "forward", "Connect a WebSocket to a TCP port of the guest", plain(s.forward, connects)},
 
 		{"GET", "/v1/vms/{vm_id}/files/*", guestUser, "readFile", "Read a file, or list a directory", plain(s.readFile, returnsFile)},
 		{"PUT", "/v1/vms/{vm_id}/files/*", guestUser, "writeFile", "Replace a file, atomically, and make its parents", plain(s.writeFile, takesFile)},

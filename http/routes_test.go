@@ -16,7 +16,7 @@ func pathOf(rt route, vm string) (method, path string) {
 	if method == every {
 		method = "GET"
 	}
-	path = strings.NewReplacer("{vm_id}", vm, "{identity}", "ungranted", "{session_id}", "some", "*", "x").Replace(rt.path)
+	path = strings.NewReplacer("{vm_id}", vm, "{identity}", "ungranted", "{session_id}", "some", "{port}", "80", "*", "x").Replace(rt.path)
 	return method, path
 }
 

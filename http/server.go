@@ -86,7 +86,7 @@ type Access interface {
 	Identities
 }
 
-// Config is what a [Server] needs. All of it is required.
+// Config is what a [Server] needs. All of it is required but IngressURL.
 type Config struct {
 	VMs     VMs
 	Access  Access
@@ -96,6 +96,9 @@ type Config struct {
 	// SpoolDir is where large uploads wait that cannot be passed on as they
 	// come. Files in it have no names.
 	SpoolDir string
+	// IngressURL is where a port of a VM is by HTTP, with {port} and {vm} to be
+	// filled in; empty if it is nowhere.
+	IngressURL string
 }
 
 // A Server is the API as an [http.Handler] and on a listener.

@@ -26,13 +26,14 @@ func TestWhatUsesAVM(t *testing.T) {
 		{"PUT", "/files/note", `{"content":"aGk=","encoding":"base64"}`},
 		{"GET", "/files/note", ""},
 		{"GET", "/files/missing", ""},
+		{"GET", "/forward/1", ""},
 	} {
 		r := httptest.NewRequest(call.method, "/v1/vms/"+id+call.path, strings.NewReader(call.body))
 		r.Header.Set("Authorization", "Bearer alice-key")
 		r.Header.Set("Content-Type", "application/json")
 		s.ServeHTTP(httptest.NewRecorder(), r)
 	}
-	if want := []string{"exec", "files", "files", "files"}; !cmp.Equal(vms.uses, want) || vms.inUse != 0 {
+	if want := []string{"exec", "files", "files", "files", "forward"}; !cmp.Equal(vms.uses, want) || vms.inUse != 0 {
 		t.Errorf("uses %v, want %v; %d have not ended", vms.uses, want, vms.inUse)
 	}
 }

@@ -8,10 +8,10 @@ import (
 	"net/http"
 	"strconv"
 	"strings"
-	"sync/atomic"
 	"time"
 
 	"github.com/coppice-vm/coppice"
+	"github.com/coppice-vm/coppice/internal/moving"
 )
 
 const (
@@ -23,8 +23,6 @@ const (
 	upstreamIdleConns   = 256 // for all VMs
 	upstreamIdlePerPort = 32
 	maxAnswerHeader     = 256 << 10
-	// touchEvery is how often it is said at most that bytes move on a connection.
-	touchEvery = time.Second
 )
 
 // An upstream is a port of one run of a VM. Connections are kept by it, so that
@@ -107,7 +105,7 @@ func (s *Server) dial(ctx context.Context, _, address string) (net.Conn, error) 
 		conn.Close()
 		return nil, errors.Join(errMoved, err)
 	}
-	return &movingConn{Conn: conn, touch: func() { s.config.VMs.Touch(to.vm) }}, nil
+	return moving.Conn(conn, func() { s.config.VMs.Touch(to.vm) }), nil
 }
 
 // reach connects to a port of a VM's guest, as it reaches itself: also to what
@@ -119,39 +117,4 @@ func (s *Server) reach(ctx context.Context, account coppice.AccountID, id coppic
 	}
 	defer release()
 	return session.Dial(ctx, "", "tcp", net.JoinHostPort("localhost", strconv.Itoa(int(port))))
-}
-
-// A movingConn says when bytes move.
-type movingConn struct {
-	net.Conn
-	touch func()
-	last  atomic.Int64 // when that was said, in nanoseconds
-}
-
-func (c *movingConn) Read(p []byte) (int, error) {
-	n, err := c.Conn.Read(p)
-	c.moved(n)
-	return n, err
-}
-
-func (c *movingConn) Write(p []byte) (int, error) {
-	n, err := c.Conn.Write(p)
-	c.moved(n)
-	return n, err
-}
-
-func (c *movingConn) moved(n int) {
-	now := time.Now().UnixNano()
-	last := c.last.Load()
-	if n > 0 && now-last >= int64(touchEvery) && c.last.CompareAndSwap(last, now) {
-		c.touch()
-	}
-}
-
-// CloseWrite ends what is sent, for an upgraded connection that is half closed.
-func (c *movingConn) CloseWrite() error {
-	if half, ok := c.Conn.(interface{ CloseWrite() error }); ok {
-		return half.CloseWrite()
-	}
-	return c.Close()
 }

@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"net"
+	"strconv"
 
 	"github.com/coppice-vm/coppice/ingress"
 	"github.com/coppice-vm/coppice/sqlite"
@@ -12,14 +13,15 @@ import (
 // servers is how many servers a daemon has: the API, the ingress.
 const servers = 2
 
-// serveIngress opens the way to VMs by HTTP, if there is to be one.
-func (d *daemon) serveIngress(ctx context.Context, c config, db *sqlite.DB) error {
+// serveIngress opens the way to VMs by HTTP, if there is to be one, and returns
+// where a port of a VM is: see [http.Config].
+func (d *daemon) serveIngress(ctx context.Context, c config, db *sqlite.DB) (url string, err error) {
 	if c.ingress == off {
-		return nil
+		return "", nil
 	}
 	listener, err := new(net.ListenConfig).Listen(ctx, "tcp", c.ingress)
 	if err != nil {
-		return fmt.Errorf("%w (choose another address with --ingress-listen, or off)", err)
+		return "", fmt.Errorf("%w (choose another address with --ingress-listen, or off)", err)
 	}
 	server := ingress.New(ingress.Config{VMs: d.manager, Records: db, Domain: c.domain, Log: d.log})
 	go func() { d.served <- server.Serve(listener) }()
@@ -28,6 +30,10 @@ func (d *daemon) serveIngress(ctx context.Context, c config, db *sqlite.DB) erro
 		defer cancel()
 		return server.Shutdown(ctx)
 	})
-	d.log.Info("serving VMs by HTTP", "address", listener.Addr(), "domain", c.domain)
-	return nil
+	url = "http://{port}-{vm}." + c.domain
+	if port := listener.Addr().(*net.TCPAddr).Port; port != 80 {
+		url += ":" + strconv.Itoa(port)
+	}
+	d.log.Info("serving VMs by HTTP", "url", url)
+	return url, nil
 }

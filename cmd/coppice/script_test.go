@@ -33,6 +33,7 @@ func TestScripts(t *testing.T) {
 			env.Setenv("COPPICE_API_URL", c.URL)
 			env.Setenv("COPPICE_API_KEY", c.Key)
 			env.Setenv("COPPICE_DATA", filepath.Join(env.WorkDir, "data"))
+			env.Setenv("API_PORT", c.URL[strings.LastIndexByte(c.URL, ':')+1:])
 			return nil
 		},
 	})

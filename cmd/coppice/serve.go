@@ -122,9 +122,13 @@ func openDaemon(ctx context.Context, c config, log *slog.Logger) (_ *daemon, err
 
 // serve opens the API.
 func (d *daemon) serve(ctx context.Context, c config, db *sqlite.DB) (err error) {
+	ingressURL, err := d.serveIngress(ctx, c, db)
+	if err != nil {
+		return err
+	}
 	authority := access.New(db, d.log)
 	d.server, err = http.New(http.Config{
-		VMs: d.manager, Access: authority, Log: d.log, Version: version(), SpoolDir: c.data,
+		VMs: d.manager, Access: authority, Log: d.log, Version: version(), SpoolDir: c.data, IngressURL: ingressURL,
 		Ready: func(ctx context.Context) error {
 			_, err := db.VMs(ctx, coppice.VMFilter{})
 			return err
@@ -148,12 +152,9 @@ func (d *daemon) serve(ctx context.Context, c config, db *sqlite.DB) (err error)
 		return d.server.Shutdown(ctx)
 	})
 	d.log.Info("serving", "url", url, "data", c.data)
-	ctx, d.cancel = context.WithCancel(context.WithoutCancel(ctx))
-	if err := d.serveIngress(ctx, c, db); err != nil {
-		return err
-	}
 
 	// The first VM of the default size is to find its template made.
+	ctx, d.cancel = context.WithCancel(context.WithoutCancel(ctx))
 	d.work.Go(func() {
 		if _, err := d.manager.Template(ctx, d.manager.Size); err != nil && ctx.Err() == nil {
 			d.log.Error("the template of the default size could not be made; the first create tries again", "error", err)

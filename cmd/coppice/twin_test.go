@@ -52,7 +52,8 @@ func serveTwinWith(t testing.TB, home string) (host.Credentials, *mem.Store) {
 	}
 	server, err := http.New(http.Config{
 		VMs: vms, Access: authority, Log: log, Version: "test", SpoolDir: t.TempDir(),
-		Ready: func(context.Context) error { return nil },
+		Ready:      func(context.Context) error { return nil },
+		IngressURL: "http://{port}-{vm}.vm.localhost:4780",
 	})
 	if err != nil {
 		t.Fatal(err)
@@ -148,6 +149,10 @@ func (s twinSession) Exec(ctx context.Context, spec coppice.ExecSpec, stdio copp
 		return coppice.ExecStatus{Code: 128 + int(ended.Signal())}, nil
 	}
 	return coppice.ExecStatus{Code: cmd.ProcessState.ExitCode()}, nil
+}
+
+func (s twinSession) Dial(ctx context.Context, user, network, address string) (net.Conn, error) {
+	return new(net.Dialer).DialContext(ctx, network, address)
 }
 
 func (s twinSession) Files(string) coppice.GuestFiles { return twinFiles(s.home) }

@@ -1,0 +1,70 @@
+package main
+
+import (
+	"cmp"
+	"context"
+	"fmt"
+	"os/exec"
+	"strconv"
+	"strings"
+	"text/tabwriter"
+
+	"github.com/spf13/cobra"
+)
+
+func (m *Main) openCommand() *cobra.Command {
+	var printOnly bool
+	cmd := &cobra.Command{
+		Use:   "open VM PORT",
+		Short: "Print where a port of a VM is on the web, and open it in a browser if there is one",
+		Args:  cobra.ExactArgs(2),
+		Example: `  coppice open hello 3000
+  curl "$(coppice open -n hello 3000)"`,
+		ValidArgsFunction: m.completeVM,
+		RunE: m.then(func(ctx context.Context, args []string) error {
+			url, err := m.urlOf(ctx, args[0], args[1])
+			if err != nil {
+				return err
+			}
+			if err := m.print(map[string]string{"url": url}, func(w *tabwriter.Writer) { fmt.Fprintln(w, url) }); err != nil {
+				return err
+			}
+			if browser := m.browser(); browser != "" && !printOnly && !m.json {
+				return exec.CommandContext(ctx, browser, url).Run()
+			}
+			return nil
+		}),
+	}
+	cmd.Flags().BoolVarP(&printOnly, "no-browser", "n", false, "only print it")
+	return cmd
+}
+
+// urlOf returns where a port of a VM is.
+func (m *Main) urlOf(ctx context.Context, ref, port string) (string, error) {
+	if n, err := strconv.ParseUint(port, 10, 16); err != nil || n == 0 {
+		return "", fmt.Errorf("%q: a port is a number from 1 to 65535", port)
+	}
+	c, err := m.client()
+	if err != nil {
+		return "", err
+	}
+	id, err := find(ctx, c, ref)
+	if err != nil {
+		return "", err
+	}
+	where, err := c.Ingress(ctx)
+	return strings.NewReplacer("{port}", port, "{vm}", id).Replace(where.URL), err
+}
+
+// browser is the program that shows web pages here; empty if there is none, or
+// no screen for it.
+func (m *Main) browser() string {
+	if named := m.Getenv("BROWSER"); named != "" {
+		return named
+	}
+	if cmp.Or(m.Getenv("DISPLAY"), m.Getenv("WAYLAND_DISPLAY")) == "" {
+		return ""
+	}
+	path, _ := exec.LookPath("xdg-open")
+	return path
+}
