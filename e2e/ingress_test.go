@@ -67,8 +67,8 @@ func TestIngress(t *testing.T) {
 		if after := <-events; after <= before {
 			t.Errorf("event %d after %d: the program did not go on", after, before)
 		}
-		if state := awaitState(t, c, vm, api.Running); state.Reason != "" {
-			t.Error(state.Reason)
+		if state := awaitState(t, c, vm, api.Running); state.Reason != "woken for http" {
+			t.Errorf("it runs because: %q", state.Reason)
 		}
 	})
 	t.Run("asleep", func(t *testing.T) {
