@@ -52,6 +52,7 @@ const (
 	CodeExitDuringStart  Code = "VM_EXIT_DURING_START"
 	CodeSpawnProcess     Code = "VM_SPAWN_PROCESS"
 	CodeKernelPanic      Code = "KERNEL_PANIC"
+	CodeNoMemory         Code = "INSUFFICIENT_SWAP"
 	CodeNoStorage        Code = "NO_LOCAL_STORAGE_CAPACITY"
 	CodeCreateBadRequest Code = "CREATE_VM_BAD_REQUEST"
 	CodeVCPUNotPower     Code = "CREATE_VM_VCPU_NOT_POWER_OF_TWO"

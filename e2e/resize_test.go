@@ -2,6 +2,7 @@ package e2e
 
 import (
 	"errors"
+	"os"
 	"os/exec"
 	"strings"
 	"testing"
@@ -64,6 +65,30 @@ func TestResize(t *testing.T) {
 	if got := sizeInside(t, c, vm, "2048"); got != "1 about 2048 24G kept" {
 		t.Errorf("resized in place and started: %s", got)
 	}
+}
+
+// Where the host has no memory left for VMs to start with, they are refused, and
+// those that run go on.
+func TestMemoryIsShort(t *testing.T) {
+	c := connect(t)
+	vm := create(t, c)
+	t.Setenv("COPPICE_MEMORY_RESERVE", "100T")
+	restartDaemon(t) // which is told something else
+	_, createErr := c.Create(deadline(t), api.CreateVM{})
+	_, forkErr := c.Fork(deadline(t), vm, api.ForkVM{})
+	for what, err := range map[string]error{"create": createErr, "fork": forkErr} {
+		if coppice.CodeOf(err) != coppice.CodeNoMemory {
+			t.Errorf("%s: %v", what, err)
+		}
+	}
+	sh(t, c, vm, "true")
+	doctor, err := exec.CommandContext(deadline(t), install.program, "doctor").CombinedOutput()
+	if err != nil || !strings.Contains(string(doctor), "0M are left: for 0 more VMs") {
+		t.Errorf("the doctor says (%v):\n%s", err, doctor)
+	}
+	os.Unsetenv("COPPICE_MEMORY_RESERVE")
+	restartDaemon(t)
+	fork(t, c, vm, 1)
 }
 
 // setLimits changes the limits of the tests' account, while the daemon runs.

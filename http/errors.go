@@ -35,6 +35,7 @@ var statusOf = map[coppice.Code]int{
 	coppice.CodeExitDuringStart:  http.StatusInternalServerError,
 	coppice.CodeSpawnProcess:     http.StatusInternalServerError,
 	coppice.CodeKernelPanic:      http.StatusInternalServerError,
+	coppice.CodeNoMemory:         http.StatusServiceUnavailable,
 	coppice.CodeNoStorage:        http.StatusServiceUnavailable,
 	coppice.CodeCreateBadRequest: http.StatusBadRequest,
 	coppice.CodeVCPUNotPower:     http.StatusBadRequest,

@@ -36,9 +36,11 @@ func (m *Manager) Create(ctx context.Context, spec coppice.NewVM) (coppice.VM, e
 			return vm, coppice.Errorf(coppice.CodeCreateBadRequest, "the snapshot %s holds a running machine with %d vCPUs, %d MiB of memory and a disk of %d MiB, which cannot change in it; create the VM without a size",
 				c.ID, c.Size.VCPUs, c.Size.MemoryMiB, c.Size.DiskMiB)
 		}
-		if err := m.admits(ctx, vm.Account, newVMOf(vm.Size)); err != nil {
+		release, err := m.makeRoom(ctx, vm.Account, vm.Size)
+		if err != nil {
 			return vm, err
 		}
+		defer func() { m.whenDone(vm.ID, release) }()
 		if vm.Base = c.ID; c.Live {
 			vm.ID = m.newID(c.Size)
 		}
@@ -54,9 +56,11 @@ func (m *Manager) Create(ctx context.Context, spec coppice.NewVM) (coppice.VM, e
 	if err != nil {
 		return vm, err
 	}
-	if err := m.admits(ctx, vm.Account, newVMOf(vm.Size)); err != nil {
+	release, err := m.makeRoom(ctx, vm.Account, vm.Size)
+	if err != nil {
 		return vm, err
 	}
+	defer func() { m.whenDone(vm.ID, release) }()
 	c, err := m.template(ctx, vm.Size)
 	if err != nil {
 		return vm, err

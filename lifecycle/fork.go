@@ -30,9 +30,11 @@ func (m *Manager) Fork(ctx context.Context, account coppice.AccountID, id coppic
 	if err != nil {
 		return nil, err
 	}
-	if err := m.admits(ctx, account, newVMOf(parent.Size)); err != nil {
-		return nil, err // for not one of them is there room
+	release, err := m.makeRoom(ctx, account, parent.Size)
+	if err != nil {
+		return nil, err // not even for one of them
 	}
+	release()
 	return detach(ctx, m, func(ctx context.Context) ([]coppice.Fork, error) {
 		parent, c, err := m.cut(ctx, id, coppice.Capture{Account: account})
 		if err != nil {
@@ -86,12 +88,18 @@ func (m *Manager) child(parent coppice.VM, c coppice.Capture, spec coppice.ForkS
 	if spec.IdleTimeout != nil {
 		vm.IdleTimeout = *spec.IdleTimeout
 	}
-	if c.Live {
-		vm.ID = m.newID(c.Size)
-	}
 	step, _ := Plan(coppice.Absent, coppice.Restore)
 	if !c.Live && spec.LeaveStopped {
 		step.Works = coppice.Stopped
+	} else {
+		release, err := m.promise(m.base, vm.ID, vm.Size.MemoryMiB)
+		if err != nil {
+			return vm, err
+		}
+		defer release()
+	}
+	if c.Live {
+		vm.ID = m.newID(c.Size)
 	}
 	return m.insert(m.base, vm, step, m.sprout(c, step.Works))
 }

@@ -11,6 +11,11 @@ import (
 // that is not known yet, and returns its id. Until it is somebody's the store
 // does not know it, as with a spare.
 func (m *Manager) makeHusk(ctx context.Context) (id coppice.VMID, err error) {
+	release, err := m.roomOnHost(ctx, m.Size)
+	if err != nil {
+		return "", err
+	}
+	defer release()
 	vm := coppice.VM{ID: coppice.NewVMID(), Size: m.Size}
 	var undo undo.Stack
 	defer func() { err = m.takeBack(ctx, &undo, &vm, err) }()

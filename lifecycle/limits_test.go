@@ -19,6 +19,19 @@ func (h *host) limit(change func(*coppice.Limits)) {
 	}
 }
 
+// rows returns all that is on record of alice's VMs, but for when they were used.
+func (h *host) rows() string {
+	h.t.Helper()
+	vms, err := h.VMs(h.t.Context(), alice, true)
+	if err != nil {
+		h.t.Fatal(err)
+	}
+	for i := range vms {
+		vms[i].Activity = coppice.Activity{}
+	}
+	return fmt.Sprintf("%+v", vms)
+}
+
 // refused fails the test unless err is the refusal of a limit.
 func (h *host) refused(what string, err error, code coppice.Code, limit, current int64) {
 	h.t.Helper()
@@ -67,17 +80,14 @@ func TestLimitsOfEveryVerb(t *testing.T) {
 	running, stopped, suspended := h.create(), h.create(), h.create()
 	h.must(h.Stop(ctx, alice, stopped.ID))
 	h.must(h.Suspend(ctx, alice, suspended.ID))
-	before, err := h.VMs(ctx, alice, true)
-	if err != nil {
-		t.Fatal(err)
-	}
+	before := h.rows()
 
 	h.limit(func(l *coppice.Limits) { l.Running = 1 })
 	for _, vm := range []coppice.VM{stopped, suspended} {
 		_, err := h.Start(ctx, alice, vm.ID, coppice.StartOptions{})
 		h.refused("start", err, coppice.CodeVMLimit, 1, 1)
 	}
-	_, err = h.Fork(ctx, alice, running.ID, coppice.ForkSpec{Count: 2})
+	_, err := h.Fork(ctx, alice, running.ID, coppice.ForkSpec{Count: 2})
 	h.refused("fork", err, coppice.CodeVMLimit, 1, 1)
 
 	h.limit(func(l *coppice.Limits) { l.Sum = coppice.Size{VCPUs: 7, MemoryMiB: 4096, DiskMiB: 4096} })
@@ -101,12 +111,8 @@ func TestLimitsOfEveryVerb(t *testing.T) {
 	_, err = h.TakeSnapshot(ctx, alice, stopped.ID, "", coppice.Persistence{})
 	h.refused("snapshot", err, coppice.CodeSnapshotLimit, 1, 1)
 
-	after, err := h.VMs(ctx, alice, true)
-	for i := range min(len(after), len(before)) {
-		after[i].Activity = before[i].Activity // time has passed
-	}
-	if err != nil || fmt.Sprint(after) != fmt.Sprint(before) {
-		t.Errorf("after refusals: %+v, %v\nbefore: %+v", after, err, before)
+	if after := h.rows(); after != before {
+		t.Errorf("after refusals: %s\nbefore: %s", after, before)
 	}
 	h.clean(running.ID, stopped.ID, suspended.ID)
 }

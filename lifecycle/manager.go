@@ -26,6 +26,7 @@ type Config struct {
 	Hypervisor coppice.Hypervisor
 	Pool       coppice.Pool
 	Guest      coppice.Guest
+	Gauge      coppice.Gauge
 	Log        *slog.Logger
 
 	// VMM is what runs the VMs: its kind and version. The capture of a running
@@ -41,6 +42,8 @@ type Config struct {
 	// Husks is how many processes are started ahead for VMs of that size that
 	// continue a capture.
 	Husks int
+	// Budget is what of the host VMs may have.
+	Budget Budget
 	// HostBoot identifies this boot of the host.
 	HostBoot string
 	// KeepHistory is how long the history of a VM is kept after it was deleted.
@@ -82,6 +85,8 @@ type Manager struct {
 	news chan struct{} // closed when something has happened to a VM
 	vms  map[coppice.VMID]*entry
 	held map[coppice.CaptureID]int // captures that somebody is at
+	// promises are of memory, to VMs that are about to run.
+	promises map[coppice.VMID]*promise
 }
 
 // An entry is what the manager holds in memory about a VM. Its fields are
@@ -92,6 +97,8 @@ type entry struct {
 	session *session      // with the guest of run; nil as run is
 	gone    chan struct{} // closed when run is let go of
 	usage   usage
+	// memoryMiB is what the guest of run has.
+	memoryMiB int64
 }
 
 // Open returns a manager of the VMs in the store. It answers at once: what an
@@ -108,6 +115,7 @@ func Open(ctx context.Context, config Config) (*Manager, error) {
 		news:     make(chan struct{}),
 		stirred:  make(chan struct{}, 1),
 		reclaims: make(chan struct{}, reclaimsAbreast),
+		promises: map[coppice.VMID]*promise{},
 	}
 	m.base, m.leave = context.WithCancel(context.WithoutCancel(ctx))
 	vms, err := m.Store.VMs(ctx, coppice.VMFilter{})

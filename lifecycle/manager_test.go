@@ -31,6 +31,7 @@ type host struct {
 	pool   *mem.Pool
 	hv     *mem.Hypervisor
 	guest  *guest
+	gauge  *mem.Gauge
 	boot   string
 	spares int
 	husks  int
@@ -44,7 +45,7 @@ type host struct {
 
 func newHost(t *testing.T) *host {
 	pool := mem.NewPool(coppice.Image{ID: "image", Disk: "images/image/disk.raw", DiskMiB: 1024})
-	h := &host{t: t, store: mem.NewStore(), pool: pool, hv: mem.NewHypervisor(pool), boot: "boot-1", traffic: map[coppice.VMID]uint64{}}
+	h := &host{t: t, store: mem.NewStore(), pool: pool, hv: mem.NewHypervisor(pool), gauge: mem.NewGauge(), boot: "boot-1", traffic: map[coppice.VMID]uint64{}}
 	h.guest = &guest{hv: h.hv}
 	h.open()
 	t.Cleanup(func() { h.leave(t.Context()) })
@@ -56,6 +57,7 @@ func (h *host) open() {
 	h.t.Helper()
 	m, err := lifecycle.Open(h.t.Context(), lifecycle.Config{
 		Store: h.store, Captures: h.store, Quotas: h.store, History: h.store, Hypervisor: h.hv, Pool: cramped{h.pool, &h.full}, Guest: h.guest,
+		Gauge: h.gauge, Budget: lifecycle.Budget{MemoryReserveMiB: 1024, MemoryOvercommit: 8, StorageReserveMiB: 512},
 		Log: slog.New(slog.NewTextHandler(h.t.Output(), nil)),
 		VMM: h.vmm, Image: "image", Size: coppice.Size{VCPUs: 1, MemoryMiB: 1024, DiskMiB: 1024}, HostBoot: h.boot, KeepHistory: 24 * time.Hour, Spares: h.spares, Husks: h.husks,
 		Traffic: func(_ context.Context, id coppice.VMID) (uint64, error) {

@@ -24,6 +24,11 @@ func (m *Manager) Resize(ctx context.Context, account coppice.AccountID, id copp
 	if err != nil || size == vm.Size && vm.Verb == coppice.Idle {
 		return vm, err
 	}
+	release, err := m.roomToGrow(ctx, &vm, size)
+	if err != nil {
+		return vm, err
+	}
+	defer m.whenDone(id, release)
 	return m.perform(ctx, id, request{verb: coppice.Resize, do: m.resize, edit: func(vm *coppice.VM) (err error) {
 		if vm.State == coppice.Suspended && !spec.DiscardMemory {
 			return losesMemory(vm)
@@ -31,6 +36,21 @@ func (m *Manager) Resize(ctx context.Context, account coppice.AccountID, id copp
 		vm.Target, err = resized(vm.Size, spec) // it may have another size by now
 		return err
 	}})
+}
+
+// roomToGrow sets aside what a VM that is to have another size needs beyond what
+// is kept for it now, until release.
+func (m *Manager) roomToGrow(ctx context.Context, vm *coppice.VM, size coppice.Size) (release func(), err error) {
+	if size.DiskMiB > vm.Size.DiskMiB {
+		if err := m.room(ctx); err != nil {
+			return nil, err
+		}
+	}
+	more := m.Budget.Need(size.MemoryMiB) - m.Budget.Need(vm.Size.MemoryMiB)
+	if vm.State != coppice.Running || more <= 0 {
+		return func() {}, nil
+	}
+	return m.setAside(ctx, vm.ID, more)
 }
 
 // losesMemory says why a suspended VM is not resized.

@@ -41,7 +41,7 @@ func (m *Manager) settle(ctx context.Context, vm coppice.VM, seen Evidence, run 
 		m.Log.Info("settling", "vm", vm.ID, "state", vm.State, "verb", vm.Verb, "seen", seen, "to", state, "action", action)
 	}
 	if run != nil && (action == Adopt || action == Redo) {
-		m.takeUp(vm.ID, run, nil, vm.Activity.Idle)
+		m.takeUp(&vm, run, nil, vm.Activity.Idle)
 	}
 	if action == Redo {
 		step, _ := Plan(state, vm.Verb)

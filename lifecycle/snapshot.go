@@ -24,6 +24,9 @@ func (m *Manager) TakeSnapshot(ctx context.Context, account coppice.AccountID, i
 	if err := m.admits(ctx, account, like.Usage()); err != nil {
 		return coppice.Capture{}, err
 	}
+	if err := m.room(ctx); err != nil {
+		return coppice.Capture{}, err
+	}
 	return detach(ctx, m, func(ctx context.Context) (coppice.Capture, error) {
 		_, c, err := m.cut(ctx, id, like)
 		if err == nil {

@@ -30,6 +30,11 @@ func (m *Manager) makeSpare(ctx context.Context) (_ spare, err error) {
 		return spare{}, err
 	}
 	defer m.letFall(c.ID)
+	release, err := m.roomOnHost(ctx, m.Size)
+	if err != nil {
+		return spare{}, err
+	}
+	defer release()
 	vm := coppice.VM{ID: coppice.NewVMID(), Instance: coppice.NewInstanceID(), Size: c.Size, Base: c.ID}
 	var undo undo.Stack
 	defer func() { err = m.takeBack(ctx, &undo, &vm, err) }()

@@ -45,7 +45,14 @@ func (m *Manager) start(ctx context.Context, account coppice.AccountID, id coppi
 		case coppice.Failed:
 			r = request{verb: coppice.Kill, do: m.pullPlug}
 		}
+		release := func() {}
+		if vm.State == coppice.Stopped || vm.State == coppice.Suspended {
+			if release, err = m.promise(ctx, id, vm.Size.MemoryMiB); err != nil {
+				return vm, err
+			}
+		}
 		started, err := m.perform(ctx, id, r)
+		m.whenDone(id, release)
 		joined := started
 		if edit(&joined) == nil && err == nil && started.State == coppice.Running && joined == started {
 			m.Touch(id) // what the options say holds from now on
@@ -183,16 +190,17 @@ func hostname(vm *coppice.VM) string {
 func (m *Manager) board(vm *coppice.VM, run coppice.Run, opened coppice.Session) {
 	vm.StartedAt = time.Now().UTC()
 	vm.HostBoot = m.HostBoot
-	m.takeUp(vm.ID, run, opened, 0)
+	m.takeUp(vm, run, opened, 0)
 }
 
 // takeUp takes up a run that has been idle for so long, and its session if there
 // is one yet, and watches it.
-func (m *Manager) takeUp(id coppice.VMID, run coppice.Run, opened coppice.Session, idle time.Duration) {
+func (m *Manager) takeUp(vm *coppice.VM, run coppice.Run, opened coppice.Session, idle time.Duration) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
+	id := vm.ID
 	e := m.entry(id)
-	e.run, e.session, e.gone = run, newSession(), make(chan struct{})
+	e.run, e.session, e.gone, e.memoryMiB = run, newSession(), make(chan struct{}), vm.Size.MemoryMiB
 	e.session.open = opened
 	e.usage.begin(idle)
 	m.work.Go(func() { m.watch(id, run) })

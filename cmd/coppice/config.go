@@ -20,17 +20,20 @@ import (
 // A config is what the daemon is told. Flags win over the environment, the
 // environment over the defaults; [config.settings] is the whole of it.
 type config struct {
-	data      string
-	cache     string
-	listen    string
-	ingress   string
-	domain    string
-	accel     string
-	spares    string
-	husks     string
-	history   string
-	logLevel  string
-	logFormat string
+	data             string
+	cache            string
+	listen           string
+	ingress          string
+	domain           string
+	accel            string
+	spares           string
+	husks            string
+	history          string
+	memoryReserve    string
+	memoryOvercommit string
+	storageReserve   string
+	logLevel         string
+	logFormat        string
 }
 
 // A setting is one line of the configuration.
@@ -62,6 +65,12 @@ func (c *config) settings() []setting {
 			"processes to start ahead, so that a fork finds one; each costs about 20 MiB of memory", &c.husks, count},
 		{"history-days", "COPPICE_HISTORY_DAYS", "30",
 			"days for which what happened to a VM is kept after it was deleted", &c.history, count},
+		{"memory-reserve", "COPPICE_MEMORY_RESERVE", "1G",
+			"memory of the host that VMs that start leave to everything else", &c.memoryReserve, sizeOrNone},
+		{"memory-overcommit", "COPPICE_MEMORY_OVERCOMMIT", "10",
+			"how often memory is promised: of each VM that runs, one part in so many is kept free for it to grow into; 1 keeps all", &c.memoryOvercommit, positive},
+		{"storage-reserve", "COPPICE_STORAGE_RESERVE", "2G",
+			"space in the pool that is kept for what is there already, when something new is to be made", &c.storageReserve, sizeOrNone},
 		{"log-level", "COPPICE_LOG_LEVEL", "info",
 			"debug, info, warn or error", &c.logLevel, oneOf("debug", "info", "warn", "error")},
 		{"log-format", "COPPICE_LOG_FORMAT", "text",
@@ -150,6 +159,30 @@ func count(v string) error {
 		return fmt.Errorf("want a number, as in 2")
 	}
 	return nil
+}
+
+func positive(v string) error {
+	if n, err := strconv.Atoi(v); err != nil || n < 1 {
+		return fmt.Errorf("want a number from 1 on, as in 10")
+	}
+	return nil
+}
+
+func sizeOrNone(v string) error {
+	_, err := parseMiB(v)
+	return err
+}
+
+// parseMiB reads a size, which may be 0, and returns it in MiB.
+func parseMiB(v string) (int64, error) {
+	if v == "0" {
+		return 0, nil
+	}
+	var g gigabytes
+	if err := g.Set(v); err != nil {
+		return 0, err
+	}
+	return int64(g * 1024), nil
 }
 
 func oneOf(values ...string) func(string) error {

@@ -35,15 +35,16 @@ func TestConfigPrecedence(t *testing.T) {
 		t.Fatal(err)
 	}
 	want := config{
-		data:      "/env",
-		cache:     "/var/cache/coppice",
-		listen:    "127.0.0.1:2",
-		ingress:   "127.0.0.1:4780",
-		domain:    "vm.localhost",
-		accel:     "tcg",
-		spares:    "2",
-		husks:     "2",
-		history:   "30",
+		data:          "/env",
+		cache:         "/var/cache/coppice",
+		listen:        "127.0.0.1:2",
+		ingress:       "127.0.0.1:4780",
+		domain:        "vm.localhost",
+		accel:         "tcg",
+		spares:        "2",
+		husks:         "2",
+		history:       "30",
+		memoryReserve: "1G", memoryOvercommit: "10", storageReserve: "2G",
 		logLevel:  "info",
 		logFormat: "json",
 	}
@@ -70,6 +71,7 @@ func TestConfigArgs(t *testing.T) {
 func TestConfigCheck(t *testing.T) {
 	for _, args := range []string{
 		"--data=var", "--cache=x", "--listen=4700", "--ingress-listen=no", "--domain=localhost", "--accel=xen", "--log-level=loud", "--log-format=xml",
+		"--memory-reserve=much", "--memory-overcommit=0", "--storage-reserve=-1G",
 	} {
 		_, err := parse(environment(), "serve", args)
 		flag, _, _ := strings.Cut(args, "=")

@@ -53,6 +53,7 @@ func (m *Main) doctor(ctx context.Context) error {
 		findQEMU(ctx),
 		m.findData(),
 		m.findPool(),
+		m.findBudget(),
 		m.findImage(),
 		m.findAccelerator(),
 		m.findDaemon(),

@@ -1,0 +1,19 @@
+package coppice
+
+import "context"
+
+// A Gauge says how much of the host is left.
+type Gauge interface {
+	// Capacity measures the host as it is now.
+	Capacity(ctx context.Context) (Capacity, error)
+}
+
+// Capacity is what a host has, and what of it can still be given out.
+type Capacity struct {
+	MemoryMiB int64
+	// FreeMemoryMiB can be taken before anything that is in use has to make room.
+	FreeMemoryMiB int64
+	StorageMiB    int64 // of the pool
+	// FreeStorageMiB can still be written there.
+	FreeStorageMiB int64
+}
