@@ -143,6 +143,7 @@ func (m *Manager) room(ctx context.Context) error {
 		case time.Now().After(end):
 			return coppice.Errorf(coppice.CodeNoStorage, "the host's storage pool has %d MiB left, and %d are kept for what is in it already: delete VMs or make the pool larger", free, reserve)
 		}
+		m.press()
 		select {
 		case <-time.After(freeingTime / 20):
 		case <-ctx.Done():

@@ -42,6 +42,8 @@ type Config struct {
 	// Husks is how many processes are started ahead for VMs of that size that
 	// continue a capture.
 	Husks int
+	// Eviction says when VMs that do not run make room for those that do.
+	Eviction Eviction
 	// Budget is what of the host VMs may have.
 	Budget Budget
 	// HostBoot identifies this boot of the host.
@@ -78,6 +80,8 @@ type Manager struct {
 	spares     *stock[spare]
 	husks      *stock[coppice.VMID] // VMs that a process is prepared for
 
+	pressed  chan struct{} // holds a token when the pool is to be looked at
+	evicted  int           // VMs so far; of watchStorage only
 	stirred  chan struct{} // holds a token when idleness is to be looked at
 	reclaims chan struct{} // holds a token for every reclaim in progress
 
@@ -113,6 +117,7 @@ func Open(ctx context.Context, config Config) (*Manager, error) {
 		held:   map[coppice.CaptureID]int{},
 
 		news:     make(chan struct{}),
+		pressed:  make(chan struct{}, 1),
 		stirred:  make(chan struct{}, 1),
 		reclaims: make(chan struct{}, reclaimsAbreast),
 		promises: map[coppice.VMID]*promise{},
@@ -133,6 +138,7 @@ func Open(ctx context.Context, config Config) (*Manager, error) {
 		}
 	})
 	m.work.Go(m.watchIdleness)
+	m.work.Go(m.watchStorage)
 	m.work.Go(m.forgetEvents)
 	m.work.Go(func() {
 		m.spares.keep(m.base, m.makeSpare, func(err error) {

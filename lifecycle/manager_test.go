@@ -26,16 +26,18 @@ const (
 
 // A host is a host in memory, whose daemon can be replaced.
 type host struct {
-	t      *testing.T
-	store  *mem.Store
-	pool   *mem.Pool
-	hv     *mem.Hypervisor
-	guest  *guest
-	gauge  *mem.Gauge
-	boot   string
-	spares int
-	husks  int
-	vmm    string
+	t     *testing.T
+	store *mem.Store
+	pool  *mem.Pool
+	hv    *mem.Hypervisor
+	guest *guest
+	gauge *mem.Gauge
+
+	eviction lifecycle.Eviction
+	boot     string
+	spares   int
+	husks    int
+	vmm      string
 
 	full    atomic.Bool // the pool has no room for captures
 	mu      sync.Mutex
@@ -57,7 +59,7 @@ func (h *host) open() {
 	h.t.Helper()
 	m, err := lifecycle.Open(h.t.Context(), lifecycle.Config{
 		Store: h.store, Captures: h.store, Quotas: h.store, History: h.store, Hypervisor: h.hv, Pool: cramped{h.pool, &h.full}, Guest: h.guest,
-		Gauge: h.gauge, Budget: lifecycle.Budget{MemoryReserveMiB: 1024, MemoryOvercommit: 8, StorageReserveMiB: 512},
+		Gauge: h.gauge, Budget: lifecycle.Budget{MemoryReserveMiB: 1024, MemoryOvercommit: 8, StorageReserveMiB: 512}, Eviction: h.eviction,
 		Log: slog.New(slog.NewTextHandler(h.t.Output(), nil)),
 		VMM: h.vmm, Image: "image", Size: coppice.Size{VCPUs: 1, MemoryMiB: 1024, DiskMiB: 1024}, HostBoot: h.boot, KeepHistory: 24 * time.Hour, Spares: h.spares, Husks: h.husks,
 		Traffic: func(_ context.Context, id coppice.VMID) (uint64, error) {

@@ -27,6 +27,17 @@ func (c *config) budget() (lifecycle.Budget, error) {
 	}, errors.Join(memoryErr, overcommitErr, storageErr)
 }
 
+// eviction returns when VMs are evicted, as configured.
+func (c *config) eviction() (lifecycle.Eviction, error) {
+	below, belowErr := parseMiB(c.evictBelow)
+	until, untilErr := parseMiB(c.evictUntil)
+	err := errors.Join(belowErr, untilErr)
+	if err == nil && until < below {
+		err = fmt.Errorf("--evict-until %s is less than --evict-below %s: evicting would end before it begins", c.evictUntil, c.evictBelow)
+	}
+	return lifecycle.Eviction{BelowMiB: below, UntilMiB: until}, err
+}
+
 // A gauge is the [coppice.Gauge] of this machine and a pool on it.
 type gauge struct {
 	storage func(context.Context) (pool.Usage, error)

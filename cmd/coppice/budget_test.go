@@ -36,3 +36,17 @@ func TestBudgetOfADaemon(t *testing.T) {
 		t.Errorf("%+v, %v, want %+v", got, err, want)
 	}
 }
+
+func TestEvictionIsConfigured(t *testing.T) {
+	m, err := parse(environment("COPPICE_EVICT_BELOW", "512M"), "serve", "--evict-until", "1G")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if got, err := m.config.eviction(); err != nil || got != (lifecycle.Eviction{BelowMiB: 512, UntilMiB: 1024}) {
+		t.Errorf("%+v, %v", got, err)
+	}
+	m.config.evictUntil = "256M"
+	if _, err := m.config.eviction(); err == nil {
+		t.Error("evicting may end before it begins")
+	}
+}

@@ -32,6 +32,8 @@ type config struct {
 	memoryReserve    string
 	memoryOvercommit string
 	storageReserve   string
+	evictBelow       string
+	evictUntil       string
 	logLevel         string
 	logFormat        string
 }
@@ -71,6 +73,10 @@ func (c *config) settings() []setting {
 			"how often memory is promised: of each VM that runs, one part in so many is kept free for it to grow into; 1 keeps all", &c.memoryOvercommit, positive},
 		{"storage-reserve", "COPPICE_STORAGE_RESERVE", "2G",
 			"space in the pool that is kept for what is there already, when something new is to be made", &c.storageReserve, sizeOrNone},
+		{"evict-below", "COPPICE_EVICT_BELOW", "3G",
+			"space left in the pool below which sticky VMs that do not run are deleted; 0 is never", &c.evictBelow, sizeOrNone},
+		{"evict-until", "COPPICE_EVICT_UNTIL", "5G",
+			"space left in the pool at which that ends", &c.evictUntil, sizeOrNone},
 		{"log-level", "COPPICE_LOG_LEVEL", "info",
 			"debug, info, warn or error", &c.logLevel, oneOf("debug", "info", "warn", "error")},
 		{"log-format", "COPPICE_LOG_FORMAT", "text",

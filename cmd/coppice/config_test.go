@@ -44,7 +44,7 @@ func TestConfigPrecedence(t *testing.T) {
 		spares:        "2",
 		husks:         "2",
 		history:       "30",
-		memoryReserve: "1G", memoryOvercommit: "10", storageReserve: "2G",
+		memoryReserve: "1G", memoryOvercommit: "10", storageReserve: "2G", evictBelow: "3G", evictUntil: "5G",
 		logLevel:  "info",
 		logFormat: "json",
 	}

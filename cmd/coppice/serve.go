@@ -106,6 +106,10 @@ func openDaemon(ctx context.Context, c config, log *slog.Logger) (_ *daemon, err
 	if err := errors.Join(sparesErr, husksErr, daysErr); err != nil {
 		return nil, err
 	}
+	eviction, err := c.eviction()
+	if err != nil {
+		return nil, err
+	}
 	budget, err := c.budget()
 	if err != nil {
 		return nil, err
@@ -113,7 +117,7 @@ func openDaemon(ctx context.Context, c config, log *slog.Logger) (_ *daemon, err
 	vmm := qemu.New(qemu.Config{RunDir: dir.Run(), Accel: accel, Log: log})
 	d.closers = append(d.closers, func() error { vmm.Close(); return nil })
 	d.manager, err = lifecycle.Open(ctx, lifecycle.Config{
-		Store: db, Captures: db, Quotas: db, History: db, Gauge: gauge{files.Usage}, Budget: budget, Hypervisor: vmm, Pool: files, Guest: guest.New(log), Log: log,
+		Store: db, Captures: db, Quotas: db, History: db, Gauge: gauge{files.Usage}, Budget: budget, Eviction: eviction, Hypervisor: vmm, Pool: files, Guest: guest.New(log), Log: log,
 		VMM: fmt.Sprintf("%s, %s", qemuVersion, accel), Image: img.ID, Size: defaultSize(accel), Spares: spares, Husks: husks, HostBoot: boot,
 		KeepHistory: time.Duration(days) * 24 * time.Hour,
 	})
