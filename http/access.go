@@ -25,7 +25,7 @@ const (
 	owner
 	// guestUser is an owner, or the bearer of the token of an identity that has
 	// a grant for the VM in the path. As which user of the guest is checked
-	// where one is named: see [confined].
+	// where one is named: see package confine.
 	guestUser
 	// admin is the bearer of a key that may manage the host's accounts.
 	admin

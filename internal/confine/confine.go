@@ -1,4 +1,6 @@
-package http
+// Package confine lets callers into VMs, and an identity only as the users of
+// the guest that it may act as. Every way into a guest goes through here.
+package confine
 
 import (
 	"context"
@@ -9,18 +11,20 @@ import (
 	"github.com/coppice-vm/coppice"
 )
 
-// use returns the session of a VM, in which who may act as the users that are
-// granted. Whoever works in a guest gets in here. by says what for; until release
-// the VM is in use.
-func (s *Server) use(ctx context.Context, who caller, vmID, by string) (session coppice.Session, release func(), err error) {
-	id, err := parseVMID(vmID)
-	if err != nil {
-		return nil, nil, err
-	}
-	if who.Identity != "" && who.Grant == nil {
+// VMs lets in whoever is to work inside a VM, as package lifecycle's Manager does.
+type VMs interface {
+	Use(ctx context.Context, account coppice.AccountID, id coppice.VMID, by string) (session coppice.Session, release func(), err error)
+}
+
+// Use returns the session of a VM, in which who may act as the users that are
+// granted: an identity comes with its grant for this VM, or finds that there is
+// none. by says what for; until release the VM is in use. The session is not
+// closed here.
+func Use(ctx context.Context, vms VMs, who coppice.Principal, id coppice.VMID, by string) (session coppice.Session, release func(), err error) {
+	if who.Identity != "" && (who.Grant == nil || who.Grant.VM != id) {
 		return nil, nil, coppice.NoVM(id)
 	}
-	session, release, err = s.config.VMs.Use(ctx, who.Account, id, by)
+	session, release, err = vms.Use(ctx, who.Account, id, by)
 	if err != nil || who.Identity == "" {
 		return session, release, err
 	}
