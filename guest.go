@@ -68,6 +68,10 @@ type GuestSockets interface {
 type ExecSpec struct {
 	// Command is a script for the user's shell (bash where the guest has it, else sh).
 	Command string
+	// SFTP is true to serve the user's files by the SSH file transfer protocol,
+	// version 3, on the standard streams in place of a command. The guest needs
+	// no program for it.
+	SFTP bool
 	// User by name or number; empty is root. [ErrNoUser] if the guest does not know it.
 	User string
 	// Dir to run in; empty is the user's home.

@@ -61,6 +61,7 @@ func TestGuest(t *testing.T, boot func(t *testing.T) (coppice.Guest, Machine)) {
 		"files that are not":              testFilesMissing,
 		"directories are listed":          testDirectories,
 		"directories are watched":         testWatch,
+		"files are served by SFTP":        testSFTP,
 		"sockets connect":                 testSockets,
 		"sockets that are not":            testSocketsMissing,
 		"sockets break with the stream":   testSocketsBreak,

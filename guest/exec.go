@@ -30,6 +30,7 @@ var errOvertime = errors.New("the command ran into its timeout and beyond")
 func (s *session) Exec(ctx context.Context, spec coppice.ExecSpec, stdio coppice.Stdio) (coppice.ExecStatus, error) {
 	c, err := s.call(ctx, wire.Request{Op: wire.OpExec, Exec: &wire.Exec{
 		Command: spec.Command,
+		SFTP:    spec.SFTP,
 		User:    spec.User,
 		Dir:     spec.Dir,
 		Env:     spec.Env,

@@ -2,6 +2,7 @@ package guest
 
 import (
 	"log/slog"
+	"os"
 	"path/filepath"
 	"testing"
 
@@ -9,9 +10,18 @@ import (
 
 	"github.com/coppice-vm/coppice"
 	"github.com/coppice-vm/coppice/conformance"
+	"github.com/coppice-vm/coppice/guest/agent"
 )
 
-func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+func TestMain(m *testing.M) {
+	if os.Args[0] == agent.SFTPServer { // as in a guest, the agent is this program
+		if err := agent.ServeSFTP(); err != nil {
+			panic(err)
+		}
+		return
+	}
+	goleak.VerifyTestMain(m)
+}
 
 func TestGuest(t *testing.T) {
 	conformance.TestGuest(t, func(t *testing.T) (coppice.Guest, conformance.Machine) {

@@ -134,6 +134,9 @@ func (s *guestSession) Exec(ctx context.Context, spec coppice.ExecSpec, stdio co
 	if err != nil {
 		return coppice.ExecStatus{}, err
 	}
+	if spec.SFTP {
+		return coppice.ExecStatus{}, s.serveSFTP(ctx, spec.User, sh.stdio)
+	}
 	running, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)
 	go func() {

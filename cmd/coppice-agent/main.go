@@ -1,5 +1,5 @@
 // Command coppice-agent is the one program of a guest's initrd: as process 1 it
-// boots the guest, otherwise it is the guest's agent.
+// boots the guest, otherwise it is the guest's agent, or serves a user's files for it.
 package main
 
 import (
@@ -15,9 +15,14 @@ import (
 
 func main() {
 	var err error
-	if os.Getpid() == 1 {
+	switch {
+	case os.Getpid() == 1:
 		err = boot.Run()
-	} else {
+	case os.Args[0] == agent.SFTPServer:
+		if err = agent.ServeSFTP(); err == nil {
+			return
+		}
+	default:
 		err = runAgent()
 	}
 	fmt.Fprintln(os.Stderr, "coppice-agent:", err)

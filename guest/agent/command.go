@@ -47,9 +47,13 @@ func (a *Agent) start(spec *wire.Exec) (*command, error) {
 	a.self.mu.Lock()
 	env := append(u.environment(shell, a.self.vm), spec.Env...)
 	a.self.mu.Unlock()
+	path, args := shell, []string{shell, "-c", spec.Command}
+	if spec.SFTP {
+		path, args = "/proc/self/exe", []string{SFTPServer} // which is this program, whoever runs it
+	}
 	return a.startProcess(&exec.Cmd{
-		Path:        shell,
-		Args:        []string{shell, "-c", spec.Command},
+		Path:        path,
+		Args:        args,
 		Dir:         dir,
 		Env:         env,
 		SysProcAttr: &syscall.SysProcAttr{Credential: u.credential(), Setsid: true},

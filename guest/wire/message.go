@@ -108,6 +108,7 @@ type Identified struct{ Complaints []string }
 // An Exec is a command to run, as in [coppice.ExecSpec].
 type Exec struct {
 	Command string
+	SFTP    bool     `json:",omitempty"`
 	User    string   `json:",omitempty"`
 	Dir     string   `json:",omitempty"`
 	Env     []string `json:",omitempty"`
