@@ -33,6 +33,7 @@ var install struct {
 	program string
 	data    host.Dir
 	ingress string // the address of VMs by HTTP
+	ssh     string // and by SSH
 }
 
 func TestMain(m *testing.M) {
@@ -87,10 +88,15 @@ func setUp() error {
 	if install.ingress, err = freePort(); err != nil {
 		return err
 	}
+	if install.ssh, err = freePort(); err != nil {
+		return err
+	}
 	for name, value := range map[string]string{
-		"COPPICE_DATA":           string(install.data),
-		"COPPICE_LISTEN":         port, // the same for every daemon of the tests
+		"COPPICE_DATA": string(install.data),
+		// The same for every daemon of the tests.
+		"COPPICE_LISTEN":         port,
 		"COPPICE_INGRESS_LISTEN": install.ingress,
+		"COPPICE_SSH_LISTEN":     install.ssh,
 		"PATH":                   filepath.Dir(install.program) + ":" + os.Getenv("PATH"),
 	} {
 		os.Setenv(name, value)

@@ -25,6 +25,7 @@ type config struct {
 	listen           string
 	ingress          string
 	domain           string
+	sshListen        string
 	accel            string
 	spares           string
 	husks            string
@@ -56,9 +57,11 @@ func (c *config) settings() []setting {
 		{"listen", "COPPICE_LISTEN", "127.0.0.1:4700",
 			"address of the API; port 0 takes a free one", &c.listen, address},
 		{"ingress-listen", "COPPICE_INGRESS_LISTEN", "127.0.0.1:4780",
-			"address of the HTTP ingress to VMs; off for none", &c.ingress, ingressAddress},
+			"address of the HTTP ingress to VMs; off for none", &c.ingress, addressOrOff},
 		{"domain", "COPPICE_DOMAIN", "vm.localhost",
 			"domain of the VMs: a port of one is at <port>-<id>.<domain>", &c.domain, domainName},
+		{"ssh-listen", "COPPICE_SSH_LISTEN", "127.0.0.1:2222",
+			"address of the SSH gateway to VMs; off for none", &c.sshListen, addressOrOff},
 		{"accel", "COPPICE_ACCEL", "auto",
 			"auto, kvm or tcg: whether KVM runs the VMs; auto tries it once per kernel", &c.accel, oneOf("auto", "kvm", "tcg")},
 		{"spares", "COPPICE_SPARES", "2",
@@ -146,7 +149,7 @@ func address(v string) error {
 // off is the address of what is not to be there.
 const off = "off"
 
-func ingressAddress(v string) error {
+func addressOrOff(v string) error {
 	if v == off {
 		return nil
 	}

@@ -58,6 +58,7 @@ func (m *Main) doctor(ctx context.Context) error {
 		m.findAccelerator(),
 		m.findDaemon(),
 		m.findAPI(ctx),
+		m.findSSH(),
 		m.findAhead(ctx),
 	}
 	broken := 0

@@ -10,8 +10,8 @@ import (
 	"github.com/coppice-vm/coppice/sqlite"
 )
 
-// servers is how many servers a daemon has: the API, the ingress.
-const servers = 2
+// servers is how many servers a daemon has: the API, the ingress, the SSH gateway.
+const servers = 3
 
 // serveIngress opens the way to VMs by HTTP, if there is to be one, and returns
 // where a port of a VM is: see [http.Config].

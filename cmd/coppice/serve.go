@@ -135,6 +135,9 @@ func (d *daemon) serve(ctx context.Context, c config, db *sqlite.DB) (err error)
 		return err
 	}
 	authority := access.New(db, d.log)
+	if err := d.serveSSH(ctx, c, authority); err != nil {
+		return err
+	}
 	d.server, err = http.New(http.Config{
 		VMs: d.manager, Access: authority, Log: d.log, Version: version(), SpoolDir: c.data, IngressURL: ingressURL,
 		Ready: func(ctx context.Context) error {

@@ -41,6 +41,9 @@ func (d Dir) Log() string { return d.file("coppice.log") }
 // Credentials is the file that [Dir.ReadCredentials] reads.
 func (d Dir) Credentials() string { return d.file("credentials") }
 
+// SSHHostKey is the file of the key that the SSH gateway shows.
+func (d Dir) SSHHostKey() string { return d.file("ssh_host_ed25519_key") }
+
 // PIDFile is the file that the daemon holds a lock on and describes itself in.
 func (d Dir) PIDFile() string { return d.file("coppice.pid") }
 
@@ -70,7 +73,7 @@ func (d Dir) SetImage(id coppice.ImageID) error {
 // directory, and the directory itself if nothing else is in it: the pool has
 // been removed before, and strangers' files stay.
 func (d Dir) Remove() error {
-	names := []string{imageFile, filepath.Base(d.Accelerator()), filepath.Base(d.Credentials()), filepath.Base(d.PIDFile())}
+	names := []string{imageFile, filepath.Base(d.Accelerator()), filepath.Base(d.Credentials()), filepath.Base(d.PIDFile()), filepath.Base(d.SSHHostKey())}
 	for _, base := range []string{d.Database(), d.Log()} {
 		matches, err := filepath.Glob(base + "*") // SQLite's journals; the log before this one
 		if err != nil {

@@ -1,0 +1,48 @@
+package host
+
+import (
+	"crypto/ed25519"
+	"crypto/rand"
+	"encoding/pem"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+
+	"golang.org/x/crypto/ssh"
+)
+
+// HostKey returns the key that the SSH gateway shows. The error wraps
+// [io/fs.ErrNotExist] if [Dir.EnsureHostKey] has not made one yet.
+func (d Dir) HostKey() (ssh.Signer, error) {
+	b, err := os.ReadFile(d.SSHHostKey())
+	if err != nil {
+		return nil, err
+	}
+	key, err := ssh.ParsePrivateKey(b)
+	if err != nil {
+		return nil, fmt.Errorf("read %s: %w", d.SSHHostKey(), err)
+	}
+	return key, nil
+}
+
+// EnsureHostKey returns the key that the SSH gateway shows, which it makes if
+// there is none: clients know the host by it, so it stays.
+func (d Dir) EnsureHostKey() (ssh.Signer, error) {
+	key, err := d.HostKey()
+	if !errors.Is(err, fs.ErrNotExist) {
+		return key, err
+	}
+	_, private, err := ed25519.GenerateKey(rand.Reader)
+	if err != nil {
+		return nil, err
+	}
+	block, err := ssh.MarshalPrivateKey(private, "coppice")
+	if err != nil {
+		return nil, err
+	}
+	if err := writeFile(d.SSHHostKey(), pem.EncodeToMemory(block)); err != nil {
+		return nil, err
+	}
+	return d.HostKey()
+}

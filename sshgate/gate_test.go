@@ -1,0 +1,171 @@
+package sshgate
+
+import (
+	"context"
+	"crypto/ed25519"
+	"crypto/rand"
+	"log/slog"
+	"net"
+	"slices"
+	"sync"
+	"testing"
+	"time"
+
+	"go.uber.org/goleak"
+	"golang.org/x/crypto/ssh"
+
+	"github.com/coppice-vm/coppice"
+	"github.com/coppice-vm/coppice/mem"
+)
+
+func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+
+const (
+	account = coppice.AccountID("a")
+	vmID    = coppice.VMID("aaaaaaaaaaaaaaaaaaaa")
+	twinID  = coppice.VMID("bbbbbbbbbbbbbbbbbbbb")
+	twin2ID = coppice.VMID("cccccccccccccccccccc")
+)
+
+// fakeAccess knows one key, and one token, which may be user in oak.
+type fakeAccess struct{ revoked context.Context }
+
+func (a fakeAccess) ByKey(ctx context.Context, secret string, do func(context.Context, coppice.Principal)) error {
+	if secret != "key" {
+		return coppice.ErrNoKey
+	}
+	visit, end := context.WithCancelCause(ctx)
+	defer end(nil)
+	defer context.AfterFunc(a.revoked, func() { end(coppice.ErrRevoked) })()
+	do(visit, coppice.Principal{Account: account})
+	return nil
+}
+
+func (fakeAccess) ByToken(ctx context.Context, secret string, vm coppice.VMID, do func(context.Context, coppice.Principal)) error {
+	who := coppice.Principal{Account: account, Identity: "i"}
+	switch {
+	case secret != "token":
+		return coppice.ErrNoToken
+	case vm == vmID:
+		who.Grant = &coppice.Grant{Identity: "i", VM: vm, Users: []string{"user"}}
+	case vm != "":
+		return coppice.ErrNoGrant
+	}
+	do(ctx, who)
+	return nil
+}
+
+// fakeVMs are three, two of them of one name, with one guest.
+type fakeVMs struct {
+	guest coppice.Session
+
+	mu      sync.Mutex
+	inUse   int
+	used    int
+	touched int
+}
+
+func (f *fakeVMs) VMs(context.Context, coppice.AccountID, bool) ([]coppice.VM, error) {
+	return []coppice.VM{{ID: vmID, Name: "oak"}, {ID: twinID, Name: "twin"}, {ID: twin2ID, Name: "twin"}}, nil
+}
+
+func (f *fakeVMs) VM(ctx context.Context, of coppice.AccountID, id coppice.VMID) (coppice.VM, error) {
+	all, _ := f.VMs(ctx, of, false)
+	if i := slices.IndexFunc(all, func(vm coppice.VM) bool { return vm.ID == id }); i >= 0 && of == account {
+		return all[i], nil
+	}
+	return coppice.VM{}, coppice.NoVM(id)
+}
+
+func (f *fakeVMs) Use(ctx context.Context, of coppice.AccountID, id coppice.VMID, _ string) (coppice.Session, func(), error) {
+	if _, err := f.VM(ctx, of, id); err != nil {
+		return nil, nil, err
+	}
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.used++
+	f.inUse++
+	return f.guest, sync.OnceFunc(func() {
+		f.mu.Lock()
+		defer f.mu.Unlock()
+		f.inUse--
+	}), nil
+}
+
+func (f *fakeVMs) Touch(coppice.VMID) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.touched++
+}
+
+func (f *fakeVMs) counts() (used, inUse, touched int) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	return f.used, f.inUse, f.touched
+}
+
+// A gate is a gateway that serves a guest in memory.
+type gate struct {
+	*Gateway
+	t      *testing.T
+	vms    *fakeVMs
+	addr   string
+	revoke context.CancelFunc
+}
+
+func newGate(t *testing.T) *gate {
+	t.Helper()
+	near, far := net.Pipe()
+	t.Cleanup(func() { far.Close() })
+	session, err := mem.NewGuest(nil).Connect(t.Context(), func(context.Context) (net.Conn, error) { return near, nil }, coppice.GuestIdentity{VM: vmID})
+	must(t, err)
+	t.Cleanup(func() { session.Close() })
+	_, private, err := ed25519.GenerateKey(rand.Reader)
+	must(t, err)
+	key, err := ssh.NewSignerFromKey(private)
+	must(t, err)
+	revoked, revoke := context.WithCancel(context.Background())
+	t.Cleanup(revoke)
+	g := &gate{t: t, vms: &fakeVMs{guest: session}, revoke: revoke}
+	g.Gateway = New(Config{VMs: g.vms, Access: fakeAccess{revoked}, HostKey: key, Log: slog.New(slog.NewTextHandler(t.Output(), nil))})
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	must(t, err)
+	g.addr = l.Addr().String()
+	served := make(chan error, 1)
+	go func() { served <- g.Serve(l) }()
+	t.Cleanup(func() {
+		ctx, cancel := context.WithTimeout(context.Background(), 20*time.Second)
+		defer cancel()
+		must(t, g.Shutdown(ctx))
+		must(t, <-served)
+	})
+	return g
+}
+
+// dial logs in.
+func (g *gate) dial(user string, auth ...ssh.AuthMethod) (*ssh.Client, error) {
+	return ssh.Dial("tcp", g.addr, &ssh.ClientConfig{User: user, Auth: auth, HostKeyCallback: ssh.FixedHostKey(g.HostKey.PublicKey()), Timeout: 10 * time.Second})
+}
+
+// client logs in, which must work.
+func (g *gate) client(user, password string) *ssh.Client {
+	g.t.Helper()
+	c, err := g.dial(user, ssh.Password(password))
+	must(g.t, err)
+	g.t.Cleanup(func() { c.Close() })
+	return c
+}
+
+func (g *gate) session(user, password string) *ssh.Session {
+	g.t.Helper()
+	s, err := g.client(user, password).NewSession()
+	must(g.t, err)
+	return s
+}
+
+func must(t *testing.T, err error) {
+	t.Helper()
+	if err != nil {
+		t.Fatal(err)
+	}
+}
