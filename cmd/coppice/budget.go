@@ -107,7 +107,7 @@ func toldTo(daemon host.Process) (config, error) {
 		names = append(names, s.flag)
 	}
 	told.bind(flags, func(string) string { return "" }, names...)
-	flags.ParseErrorsWhitelist.UnknownFlags = true // of another build's
+	flags.ParseErrorsAllowlist.UnknownFlags = true // of another build's
 	return told, flags.Parse(daemon.Args)
 }
 
