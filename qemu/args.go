@@ -20,25 +20,33 @@ const translatorMiB = 64
 // agentPort is the name of the agent's virtio-serial port, as guests see it.
 const agentPort = "coppice.agent"
 
+// networkCard is the device that is a guest's network card.
+const networkCard = "virtio-net-device"
+
 // powerOffTrace is what QEMU logs when the guest powers off, and does not when
 // it asks for a reset: the event may find nobody listening.
 const powerOffTrace = "qemu_system_shutdown_request"
 
-// Descriptors that QEMU inherits.
+// Descriptors that QEMU inherits, always and maybe.
 const (
-	qmpFD = 3 + iota
-	agentFD
-	stateFD
+	qmpFD   = 3
+	agentFD = 4
 )
+
+// A fittings are the descriptors that not every QEMU inherits; 0 is none.
+type fittings struct {
+	state int // of the devices
+	tap   int // the host's end of the network card
+}
 
 // sandbox is what QEMU forbids itself once it runs.
 const sandbox = "on,obsolete=deny,elevateprivileges=deny,spawn=deny,resourcecontrol=deny"
 
 // arguments returns QEMU's command line for a machine, without the program's
 // name. A guest begins paused. A machine that neither boots nor has a state
-// waits to be given one. What describes the hardware must be the same when a
+// waits to be given one. It has a network card if there is a tap. What describes the hardware must be the same when a
 // capture is made and when it is restored.
-func arguments(m coppice.Machine, accel Accel, console string) []string {
+func arguments(m coppice.Machine, accel Accel, console string, fit fittings) []string {
 	args := []string{
 		"-nodefaults", "-no-user-config", "-display", "none",
 		"-sandbox", sandbox,
@@ -82,15 +90,18 @@ func arguments(m coppice.Machine, accel Accel, console string) []string {
 		"-trace", powerOffTrace,
 		"-S",
 	)
+	if fit.tap != 0 {
+		args = append(args, "-netdev", fmt.Sprintf("tap,id=net,fd=%d", fit.tap), "-device", networkCard+",netdev=net,mac="+coppice.GuestMAC)
+	}
 	if m.Boot != nil {
 		return append(args, "-kernel", m.Boot.Kernel, "-initrd", m.Boot.Initrd, "-append", cmdline(m.Boot.Cmdline, accel))
 	}
 	// What xen-save-devices-state writes has no configuration section.
 	args = append(args, "-global", "migration.send-configuration=off")
-	if m.State == "" {
+	if fit.state == 0 {
 		return append(args, "-incoming", "defer")
 	}
-	return append(args, "-incoming", fmt.Sprintf("fd:%d", stateFD))
+	return append(args, "-incoming", fmt.Sprintf("fd:%d", fit.state))
 }
 
 // cmdline returns the kernel's command line: the image's, and for an emulated

@@ -5,11 +5,13 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"runtime"
 	"strconv"
 	"strings"
 	"testing"
 
 	"go.uber.org/goleak"
+	"golang.org/x/sys/unix"
 
 	"github.com/coppice-vm/coppice"
 	"github.com/coppice-vm/coppice/image"
@@ -46,9 +48,31 @@ func newHost(t *testing.T) *host {
 // open returns a hypervisor of the host, as each daemon makes its own.
 func (h *host) open() *qemu.Hypervisor {
 	h.t.Helper()
-	hypervisor := qemu.New(qemu.Config{RunDir: filepath.Join(h.dir, "run"), Log: slog.New(slog.NewTextHandler(h.t.Output(), nil))})
+	hypervisor := qemu.New(qemu.Config{RunDir: filepath.Join(h.dir, "run"), Tap: newTap, Log: slog.New(slog.NewTextHandler(h.t.Output(), nil))})
 	h.t.Cleanup(hypervisor.Close)
 	return hypervisor
+}
+
+// newTap returns a new tap in a network namespace of its own, in which there is nothing else.
+func newTap(coppice.VMID) (tap *os.File, err error) {
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		runtime.LockOSThread() // and never unlock: the thread goes
+		if err = unix.Unshare(unix.CLONE_NEWNET); err != nil {
+			return
+		}
+		if tap, err = os.OpenFile("/dev/net/tun", os.O_RDWR, 0); err != nil {
+			return
+		}
+		var request *unix.Ifreq
+		if request, err = unix.NewIfreq("tap"); err == nil {
+			request.SetUint16(unix.IFF_TAP | unix.IFF_NO_PI | unix.IFF_VNET_HDR)
+			err = unix.IoctlIfreq(int(tap.Fd()), unix.TUNSETIFF, request)
+		}
+	}()
+	<-done
+	return tap, err
 }
 
 var size = coppice.Size{VCPUs: 1, MemoryMiB: 256, DiskMiB: 64}

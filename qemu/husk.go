@@ -103,8 +103,9 @@ func (h *Hypervisor) startPrepared(ctx context.Context, m coppice.Machine, dir r
 	if p == nil {
 		return nil, nil
 	}
-	if !p.fits(m) {
-		return nil, p.discard(ctx, dir)
+	networked, err := h.networked(m)
+	if err != nil || !p.fits(m) || networked != (h.tap != nil) {
+		return nil, errors.Join(err, p.discard(ctx, dir))
 	}
 	if err := errors.Join(checkMemory(m), dir.writeRecord(m), dir.beginConsole(m)); err != nil {
 		return nil, errors.Join(err, p.discard(ctx, dir))

@@ -19,6 +19,7 @@ import (
 	"cmp"
 	"errors"
 	"log/slog"
+	"os"
 	"path/filepath"
 	"sync"
 	"time"
@@ -48,7 +49,10 @@ type Config struct {
 	RunDir string
 	// Accel runs new VMs; [Probe] finds out which works. Empty is TCG.
 	Accel Accel
-	Log   *slog.Logger
+	// Tap opens the host's end of a VM's network card, for one process; nil if
+	// machines are to have none.
+	Tap func(coppice.VMID) (*os.File, error)
+	Log *slog.Logger
 }
 
 // A Hypervisor is a [coppice.Hypervisor] that runs VMs in QEMU.
@@ -56,6 +60,7 @@ type Hypervisor struct {
 	binary string
 	runDir string
 	accel  Accel
+	tap    func(coppice.VMID) (*os.File, error)
 	log    *slog.Logger
 
 	mu    sync.Mutex
@@ -69,6 +74,7 @@ func New(cfg Config) *Hypervisor {
 		binary: cmp.Or(cfg.Binary, defaultBinary),
 		runDir: filepath.Clean(cfg.RunDir),
 		accel:  cmp.Or(cfg.Accel, TCG),
+		tap:    cfg.Tap,
 		log:    cfg.Log,
 		runs:   map[coppice.VMID]*run{},
 		husks:  map[coppice.VMID]*husk{},

@@ -1,6 +1,7 @@
 package qemu
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -121,7 +122,7 @@ func (h *Hypervisor) launch(m coppice.Machine, dir runDir) (*process, error) {
 
 	// Sockets that listen before QEMU is there need no waiting for it, and a
 	// connection to them breaks when it fails.
-	var files []*os.File // in the order of qmpFD, agentFD, stateFD
+	var files []*os.File // from qmpFD on
 	defer func() {
 		for _, f := range files {
 			f.Close()
@@ -134,15 +135,40 @@ func (h *Hypervisor) launch(m coppice.Machine, dir runDir) (*process, error) {
 		}
 		files = append(files, f)
 	}
+	var fit fittings
 	if m.State != "" {
 		f, err := os.Open(m.State)
 		if err != nil {
 			return nil, err
 		}
+		fit.state = qmpFD + len(files)
 		files = append(files, f)
 	}
-	args := arguments(m, h.accel, dir.console())
+	if networked, err := h.networked(m); err != nil {
+		return nil, err
+	} else if networked {
+		f, err := h.tap(m.VM)
+		if err != nil {
+			return nil, err
+		}
+		fit.tap = qmpFD + len(files)
+		files = append(files, f)
+	}
+	args := arguments(m, h.accel, dir.console(), fit)
 	return spawn(binary, append([]string{nameTag + string(dir)}, args...), log, files...)
+}
+
+// networked reports whether a machine is to have a network card. One that was
+// captured without goes on without, until it boots.
+func (h *Hypervisor) networked(m coppice.Machine) (bool, error) {
+	if h.tap == nil || m.State == "" {
+		return h.tap != nil, nil
+	}
+	if info, err := os.Stat(m.State); err != nil || !info.Mode().IsRegular() {
+		return true, err // QEMU will say what it is
+	}
+	state, err := os.ReadFile(m.State)
+	return bytes.Contains(state, []byte("virtio-net")), err
 }
 
 // listen returns a unix socket that listens at path.
