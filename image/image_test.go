@@ -42,6 +42,7 @@ var checks = []struct{ name, script string }{
 	{"file systems of the kernel", `for fs in cgroup2 debugfs devpts hugetlbfs mqueue tracefs; do
 		test "$(findmnt -t $fs -no TARGET | wc -l)" = 1 || { findmnt -t $fs; exit 1; }; done`},
 	{"fstab is honoured", `echo "none /mnt tmpfs size=1m" >/etc/fstab && systemctl daemon-reload && systemctl start mnt.mount && findmnt -t tmpfs /mnt`},
+	{"names are asked of the host", `grep -qx "nameserver ` + coppice.GuestRouter.String() + `" /etc/resolv.conf`},
 	{"tools", `for t in git curl python3 rsync vi less ip ps file; do command -v $t || exit 1; done`},
 	{"a shell one likes", `test "$(bash -lic 'type -t ll; echo $LANG' 2>&-)" = "alias` + "\n" + `C.UTF-8"`},
 }

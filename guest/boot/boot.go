@@ -1,5 +1,6 @@
-// Package boot is process 1 of a guest's initrd: it loads the drivers, mounts
-// the root disk, starts the agent, and becomes the guest's own init.
+// Package boot is process 1 of a guest's initrd: it loads the drivers, sets up
+// the network, mounts the root disk, starts the agent, and becomes the guest's
+// own init.
 //
 // The agent is there before init and after it, so that the host can always
 // reach it. It runs inside the root that init will have, but from the initrd's
@@ -43,6 +44,10 @@ func Run() error {
 	}
 	if err := loadModules(ModuleList); err != nil {
 		return err
+	}
+	if err := setUpNetwork(); err != nil {
+		// A guest without a network can still be reached by its agent.
+		fmt.Fprintln(os.Stderr, "network:", err)
 	}
 	if err := mountRoot(); err != nil {
 		return err
