@@ -47,3 +47,13 @@ type Traffic struct {
 	Sent     int64 // by the guest
 	Received int64 // by the guest
 }
+
+// A Link is a VM's connection to the world.
+type Link struct {
+	// Egress is the policy in force.
+	Egress Egress
+	// Default is true if it is the host's default, because the VM has none of its own.
+	Default bool
+	// Traffic of the current run; zero if the VM does not run.
+	Traffic Traffic
+}

@@ -106,6 +106,10 @@ type VM struct {
 	ActivityBytes int64
 	Activity      Activity
 
+	// Egress is what the VM may reach; empty is the host's default, whatever
+	// that is at the time.
+	Egress Egress
+
 	// Image is what the VM boots from: its kernel and drivers.
 	Image ImageID
 	// Base is the capture whose memory the VM's own is a private copy of, or,
@@ -152,6 +156,8 @@ type NewVM struct {
 	IdleTimeout *time.Duration
 	// ActivityBytes is nil for the default.
 	ActivityBytes *int64
+	// Egress is empty for the host's default.
+	Egress Egress
 	// Snapshot to start from; empty is the host's image.
 	Snapshot CaptureID
 }

@@ -38,6 +38,7 @@ type VMSpec struct {
 
 	ActivityThresholdBytes *int64 `json:"activityThresholdBytes,omitempty" minimum:"0" doc:"Bytes of traffic in 10 seconds from which on they count as activity. 1024 by default"`
 
+	Egress      *string      `json:"egress,omitempty" doc:"What the VM may reach: open, closed, or a list of networks and names; absent is the host's default"`
 	Persistence *Persistence `json:"persistence,omitempty"`
 }
 

@@ -219,19 +219,6 @@ func plug(t *testing.T, n *Network, id coppice.VMID) *labGuest {
 	return g
 }
 
-// wear gives the tap of the thread's namespace a hardware address.
-func wear(address string) error {
-	mac, err := net.ParseMAC(address)
-	if err != nil {
-		return err
-	}
-	link, err := netlink.LinkByName(tapName)
-	if err != nil {
-		return err
-	}
-	return netlink.LinkSetHardwareAddr(link, mac)
-}
-
 // carry passes frames on until one end is closed.
 func carry(dst, src *os.File) {
 	frame := make([]byte, 1<<16)

@@ -19,6 +19,9 @@ import (
 const (
 	tapName    = "tap"    // in a VM's namespace: the host's end of the guest's card
 	uplinkName = "uplink" // in a VM's namespace: the way out
+	// routerMAC is the same in every namespace: a guest that is restored in
+	// another one goes on sending to it.
+	routerMAC = "52:54:00:c0:99:1d"
 	// hostPrefix begins the name of the other end of an uplink, on the host.
 	hostPrefix = "cpv"
 )
@@ -67,6 +70,9 @@ func furnish() error {
 	if err := unix.IoctlSetInt(int(f.Fd()), unix.TUNSETPERSIST, 1); err != nil {
 		return fmt.Errorf("keep a tap: %w", err)
 	}
+	if err := wear(routerMAC); err != nil {
+		return err
+	}
 	link, err := up(tapName, netip.PrefixFrom(coppice.GuestRouter, coppice.GuestAddress.Bits()))
 	if err != nil {
 		return err
@@ -84,6 +90,19 @@ func furnish() error {
 		return err
 	}
 	return nil
+}
+
+// wear gives the tap of the thread's namespace a hardware address.
+func wear(address string) error {
+	mac, err := net.ParseMAC(address)
+	if err != nil {
+		return err
+	}
+	link, err := netlink.LinkByName(tapName)
+	if err != nil {
+		return err
+	}
+	return netlink.LinkSetHardwareAddr(link, mac)
 }
 
 // up takes a link of the thread's namespace into service, with an address if

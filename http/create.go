@@ -126,6 +126,9 @@ func newVM(body *api.CreateVM) (coppice.NewVM, error) {
 	if vm.Persistence, err = persistence(s.Persistence, coppice.CodeCreateBadRequest); err != nil {
 		return vm, err
 	}
+	if vm.Egress, err = parseEgress(s.Egress, coppice.CodeCreateBadRequest); err != nil {
+		return vm, err
+	}
 	if s.VCPUCount != nil {
 		if *s.VCPUCount <= 0 {
 			return vm, badCreate("vcpuCount is a power of two, 1 or more; not %d", *s.VCPUCount)
@@ -151,6 +154,7 @@ func pick(body *api.CreateVM) api.VMSpec {
 		out.VCPUCount = first(out.VCPUCount, s.VCPUCount)
 		out.MemSizeGb = first(out.MemSizeGb, s.MemSizeGb)
 		out.RootfsSizeGb = first(out.RootfsSizeGb, s.RootfsSizeGb)
+		out.Egress = first(out.Egress, s.Egress)
 		out.Persistence = first(out.Persistence, s.Persistence)
 		out.ActivityThresholdBytes = first(out.ActivityThresholdBytes, s.ActivityThresholdBytes)
 		if !out.IdleTimeoutSeconds.Set {

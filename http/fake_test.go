@@ -72,6 +72,7 @@ type fakeVMs struct {
 	started coppice.StartOptions
 	forked  coppice.ForkSpec
 	resized coppice.ResizeSpec
+	traffic coppice.Traffic
 	limits  coppice.Limits
 	usage   coppice.Usage
 	// forkErrors are what the first forks fail with; nil ones do not.
@@ -213,6 +214,23 @@ func (f *fakeVMs) Suspend(_ context.Context, account coppice.AccountID, id coppi
 func (f *fakeVMs) Resize(ctx context.Context, account coppice.AccountID, id coppice.VMID, spec coppice.ResizeSpec) (coppice.VM, error) {
 	f.resized = spec
 	return f.VM(ctx, account, id)
+}
+
+func (f *fakeVMs) Link(ctx context.Context, account coppice.AccountID, id coppice.VMID) (coppice.Link, error) {
+	vm, err := f.VM(ctx, account, id)
+	return coppice.Link{Egress: vm.Egress.Or(coppice.EgressClosed), Default: vm.Egress == "", Traffic: f.traffic}, err
+}
+
+func (f *fakeVMs) SetEgress(ctx context.Context, account coppice.AccountID, id coppice.VMID, egress coppice.Egress) (coppice.Link, error) {
+	if _, err := f.VM(ctx, account, id); err != nil {
+		return coppice.Link{}, err
+	}
+	f.mu.Lock()
+	vm := f.rows[id]
+	vm.Egress = egress
+	f.rows[id] = vm
+	f.mu.Unlock()
+	return f.Link(ctx, account, id)
 }
 
 func (f *fakeVMs) Fork(ctx context.Context, account coppice.AccountID, id coppice.VMID, spec coppice.ForkSpec) ([]coppice.Fork, error) {

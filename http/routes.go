@@ -55,6 +55,9 @@ func (s *Server) routes() []route {
 		{"GET", "/v1/vms/{vm_id}/history", owner, "vmHistory", "Say what happened to a VM, and why", typed(s.vmHistory)},
 		{"GET", "/v1/vms/{vm_id}/console", owner, "readConsole", "Read what the serial console has printed, the last part of it", plain(s.console, returns("text/plain"))},
 
+		{"GET", "/v1/vms/{vm_id}/network", owner, "getNetwork", "Say what a VM may reach, and what has gone to and from it", typed(s.getNetwork)},
+		{"PUT", "/v1/vms/{vm_id}/network", owner, "setNetwork", "Change what a VM may reach, at once", typed(s.setNetwork)},
+
 		{"POST", "/v1/vms/{vm_id}/snapshot", owner, "snapshotVM", "Keep what a VM is now, as a snapshot", typed(s.snapshotVM)},
 		{"GET", "/v1/vms/snapshots", owner, "listSnapshots", "List snapshots, oldest first", typed(s.listSnapshots)},
 		{"GET", "/v1/vms/snapshots/{snapshot_id}", owner, "getSnapshot", "Say what is known about a snapshot", typed(s.getSnapshot)},

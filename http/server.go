@@ -57,6 +57,10 @@ type VMs interface {
 	// Touch says that bytes moved to or from a VM that is not in use.
 	Touch(id coppice.VMID)
 	Console(ctx context.Context, account coppice.AccountID, id coppice.VMID) ([]byte, error)
+	// Link says what a VM may reach, and what has gone to and from it.
+	Link(ctx context.Context, account coppice.AccountID, id coppice.VMID) (coppice.Link, error)
+	// SetEgress changes what a VM may reach; empty is the host's default.
+	SetEgress(ctx context.Context, account coppice.AccountID, id coppice.VMID, egress coppice.Egress) (coppice.Link, error)
 	// Limits returns what the account may have at a time, and what it has.
 	Limits(ctx context.Context, account coppice.AccountID) (coppice.Limits, coppice.Usage, error)
 	// Tree returns the account's VMs and snapshots, and what they come from.

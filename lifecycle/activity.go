@@ -15,7 +15,7 @@ type usage struct {
 	active time.Time     // when it was last active; zero if it has not run here
 	saved  time.Duration // idleness on record
 
-	meter   uint64 // traffic at metered
+	meter   int64 // traffic at metered
 	metered time.Time
 	trying  bool      // it is about to be reclaimed
 	failed  time.Time // when that last failed

@@ -90,6 +90,7 @@ func (m *Manager) newVM(spec coppice.NewVM, image coppice.ImageID, from coppice.
 
 		ActivityBytes: defaultActivityBytes,
 		Image:         image,
+		Egress:        spec.Egress,
 		Snapshot:      spec.Snapshot,
 		CreatedAt:     time.Now().UTC(),
 	}

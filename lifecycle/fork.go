@@ -74,6 +74,7 @@ func (m *Manager) child(parent coppice.VM, c coppice.Capture, spec coppice.ForkS
 		IdleTimeout: parent.IdleTimeout,
 
 		ActivityBytes: parent.ActivityBytes,
+		Egress:        parent.Egress,
 		Image:         c.Image,
 		Base:          c.ID,
 		Parent:        parent.ID,

@@ -24,6 +24,9 @@ func (m *Manager) makeHusk(ctx context.Context) (id coppice.VMID, err error) {
 	if err != nil {
 		return "", err
 	}
+	if err := m.connect(ctx, &vm); err != nil {
+		return "", err
+	}
 	err = m.Hypervisor.Prepare(ctx, coppice.Machine{VM: vm.ID, Size: vm.Size, Disk: files.Disk, Memory: files.Memory})
 	if err != nil {
 		return "", err

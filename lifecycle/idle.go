@@ -84,10 +84,8 @@ func (m *Manager) lookAtIdle(vm *coppice.VM) time.Duration {
 // readMeter notes how much traffic a VM has had. A VM is active whenever that is
 // enough in an interval; at the latest by the time that it would be reclaimed.
 func (m *Manager) readMeter(vm *coppice.VM) {
-	if m.Traffic == nil {
-		return
-	}
-	n, err := m.Traffic(m.base, vm.ID)
+	traffic, err := m.Network.Traffic(m.base, vm.ID)
+	n := traffic.Sent + traffic.Received
 	if err != nil {
 		m.Log.Debug("cannot read the traffic of a VM", "vm", vm.ID, "error", err)
 		return
@@ -98,7 +96,7 @@ func (m *Manager) readMeter(vm *coppice.VM) {
 	now := time.Now()
 	switch {
 	case u.metered.IsZero() || n < u.meter: // nothing to compare it to
-	case n-u.meter >= uint64(max(1, vm.ActivityBytes)):
+	case n-u.meter >= max(1, vm.ActivityBytes):
 		u.active = now
 	case now.Sub(u.metered) < activityInterval:
 		return

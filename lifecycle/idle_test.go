@@ -123,11 +123,9 @@ func TestTrafficKeepsAwake(t *testing.T) {
 		low := h.must(h.Create(t.Context(), coppice.NewVM{Account: alice, ActivityBytes: &bytes}))
 		time.Sleep(5 * time.Second) // in the middle of an interval
 		for range 60 {
-			h.mu.Lock()
-			h.traffic[quiet.ID] += 1023
-			h.traffic[busy.ID] += 1024
-			h.traffic[low.ID] += 100
-			h.mu.Unlock()
+			h.net.Pass(quiet.ID, coppice.Traffic{Sent: 1023})
+			h.net.Pass(busy.ID, coppice.Traffic{Sent: 1024})
+			h.net.Pass(low.ID, coppice.Traffic{Sent: 100})
 			time.Sleep(10 * time.Second)
 		}
 		h.want(0, quiet.ID, coppice.Suspended)
@@ -138,9 +136,7 @@ func TestTrafficKeepsAwake(t *testing.T) {
 		// What came just before the end counts.
 		short := h.createIdle(3*time.Second, coppice.Persistence{})
 		time.Sleep(2 * time.Second)
-		h.mu.Lock()
-		h.traffic[short.ID] += 1 << 20
-		h.mu.Unlock()
+		h.net.Pass(short.ID, coppice.Traffic{Sent: 1 << 20})
 		h.want(2*time.Second, short.ID, coppice.Running)
 		h.want(3*time.Second, short.ID, coppice.Suspended)
 	})

@@ -26,6 +26,7 @@ type Config struct {
 	Hypervisor coppice.Hypervisor
 	Pool       coppice.Pool
 	Guest      coppice.Guest
+	Network    coppice.Network
 	Gauge      coppice.Gauge
 	Log        *slog.Logger
 
@@ -46,13 +47,12 @@ type Config struct {
 	Eviction Eviction
 	// Budget is what of the host VMs may have.
 	Budget Budget
+	// Egress is what a VM may reach that says nothing of it.
+	Egress coppice.Egress
 	// HostBoot identifies this boot of the host.
 	HostBoot string
 	// KeepHistory is how long the history of a VM is kept after it was deleted.
 	KeepHistory time.Duration
-	// Traffic returns how many bytes a VM that runs has sent and received since
-	// its run began. nil where VMs have no network.
-	Traffic func(ctx context.Context, id coppice.VMID) (uint64, error)
 }
 
 // Deadlines by which work is given up. They bound what hangs; nothing that

@@ -31,6 +31,7 @@ type host struct {
 	pool  *mem.Pool
 	hv    *mem.Hypervisor
 	guest *guest
+	net   *mem.Network
 	gauge *mem.Gauge
 
 	eviction lifecycle.Eviction
@@ -39,15 +40,14 @@ type host struct {
 	husks    int
 	vmm      string
 
-	full    atomic.Bool // the pool has no room for captures
-	mu      sync.Mutex
-	traffic map[coppice.VMID]uint64 // of runs, so far
+	full atomic.Bool // the pool has no room for captures
+	mu   sync.Mutex
 	*lifecycle.Manager
 }
 
 func newHost(t *testing.T) *host {
 	pool := mem.NewPool(coppice.Image{ID: "image", Disk: "images/image/disk.raw", DiskMiB: 1024})
-	h := &host{t: t, store: mem.NewStore(), pool: pool, hv: mem.NewHypervisor(pool), gauge: mem.NewGauge(), boot: "boot-1", traffic: map[coppice.VMID]uint64{}}
+	h := &host{t: t, store: mem.NewStore(), pool: pool, hv: mem.NewHypervisor(pool), net: mem.NewNetwork(), gauge: mem.NewGauge(), boot: "boot-1"}
 	h.guest = &guest{hv: h.hv}
 	h.open()
 	t.Cleanup(func() { h.leave(t.Context()) })
@@ -60,13 +60,9 @@ func (h *host) open() {
 	m, err := lifecycle.Open(h.t.Context(), lifecycle.Config{
 		Store: h.store, Captures: h.store, Quotas: h.store, History: h.store, Hypervisor: h.hv, Pool: cramped{h.pool, &h.full}, Guest: h.guest,
 		Gauge: h.gauge, Budget: lifecycle.Budget{MemoryReserveMiB: 1024, MemoryOvercommit: 8, StorageReserveMiB: 512}, Eviction: h.eviction,
+		Network: h.net, Egress: coppice.EgressOpen,
 		Log: slog.New(slog.NewTextHandler(h.t.Output(), nil)),
 		VMM: h.vmm, Image: "image", Size: coppice.Size{VCPUs: 1, MemoryMiB: 1024, DiskMiB: 1024}, HostBoot: h.boot, KeepHistory: 24 * time.Hour, Spares: h.spares, Husks: h.husks,
-		Traffic: func(_ context.Context, id coppice.VMID) (uint64, error) {
-			h.mu.Lock()
-			defer h.mu.Unlock()
-			return h.traffic[id], nil
-		},
 	})
 	if err != nil {
 		h.t.Fatal(err)
@@ -128,6 +124,11 @@ func (h *host) clean(want ...coppice.VMID) {
 	slices.Sort(files)
 	if err != nil || !slices.Equal(files, want) {
 		h.t.Errorf("the pool holds files of %v (%v), want %v", files, err, want)
+	}
+	runs, err := h.hv.Runs(h.t.Context())
+	networks, netErr := h.net.Networks(h.t.Context())
+	if err != nil || netErr != nil || !slices.Equal(networks, runs) {
+		h.t.Errorf("there are networks of %v (%v), and runs of %v (%v)", networks, netErr, runs, err)
 	}
 	captures, err := h.pool.Captures(h.t.Context())
 	rows, rowsErr := h.store.Captures(h.t.Context(), "")

@@ -43,6 +43,7 @@ func (m *Manager) settle(ctx context.Context, vm coppice.VM, seen Evidence, run 
 	if run != nil && (action == Adopt || action == Redo) {
 		m.takeUp(&vm, run, nil, vm.Activity.Idle)
 	}
+	m.settleNetwork(ctx, &vm, run != nil)
 	if action == Redo {
 		step, _ := Plan(state, vm.Verb)
 		return m.carryOut(ctx, vm, step, m.workOf(vm.Verb))

@@ -42,6 +42,9 @@ func (m *Manager) makeSpare(ctx context.Context) (_ spare, err error) {
 	if _, err := m.Pool.CreateVM(ctx, vm.ID, m.Pool.Capture(c.ID).Disk, vm.Size); err != nil {
 		return spare{}, err
 	}
+	if err := m.connect(ctx, &vm); err != nil {
+		return spare{}, err
+	}
 	run, err := m.Hypervisor.Start(ctx, m.machineOf(&vm))
 	if err != nil {
 		return spare{}, err
@@ -68,6 +71,9 @@ func (m *Manager) makeSpare(ctx context.Context) (_ spare, err error) {
 // VM. If that fails, the VM is restored in the ordinary way.
 func (m *Manager) adopt(s spare) work {
 	return func(ctx context.Context, vm *coppice.VM) error {
+		if err := m.connect(ctx, vm); err != nil {
+			return err
+		}
 		session, err := m.greet(ctx, s.run, identity(vm, true))
 		if err != nil {
 			m.Log.Warn("a VM restored ahead is of no use", "vm", vm.ID, "error", err)

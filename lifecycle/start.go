@@ -113,6 +113,10 @@ func (m *Manager) run(ctx context.Context, vm *coppice.VM, machine coppice.Machi
 
 	synced := m.meanwhile(func() error { return m.Pool.SyncVM(ctx, vm.ID) })
 	undo.Push(func(context.Context) error { synced(); return nil })
+	undo.Push(func(ctx context.Context) error { return m.Network.TearDown(ctx, vm.ID) })
+	if err := m.connect(ctx, vm); err != nil {
+		return startError(err)
+	}
 	run, err := m.Hypervisor.Start(ctx, machine)
 	if err != nil {
 		return startError(err)
@@ -206,7 +210,7 @@ func (m *Manager) takeUp(vm *coppice.VM, run coppice.Run, opened coppice.Session
 	m.work.Go(func() { m.watch(id, run) })
 }
 
-// end ends the VM's process, whether taken up or not, and lets go of it.
+// end ends the VM's process, whether taken up or not, and its network, and lets go of it.
 func (m *Manager) end(ctx context.Context, id coppice.VMID) error {
 	m.mu.Lock()
 	e := m.entry(id)
@@ -218,6 +222,9 @@ func (m *Manager) end(ctx context.Context, id coppice.VMID) error {
 		}
 	}
 	if err := m.Hypervisor.Discard(ctx, id); err != nil {
+		return err
+	}
+	if err := m.Network.TearDown(ctx, id); err != nil {
 		return err
 	}
 	if e.run == nil {

@@ -28,7 +28,11 @@ func (m *Manager) leftovers(ctx context.Context) (leftovers, error) {
 	if err != nil {
 		return left, err
 	}
-	for _, id := range slices.Compact(slices.Sorted(slices.Values(append(files, runs...)))) {
+	networks, err := m.Network.Networks(ctx)
+	if err != nil {
+		return left, err
+	}
+	for _, id := range slices.Compact(slices.Sorted(slices.Values(slices.Concat(files, runs, networks)))) {
 		vm, err := m.Store.VM(ctx, id)
 		if errors.Is(err, coppice.ErrNoVM) || err == nil && vm.Deleted() {
 			left.vms = append(left.vms, id)

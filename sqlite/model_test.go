@@ -140,6 +140,7 @@ func drawRow(t *rapid.T, vm coppice.VM) coppice.VM {
 	}
 	vm.IdleTimeout = time.Duration(rapid.Int64Min(0).Draw(t, "idle"))
 	vm.ActivityBytes = rapid.Int64Min(0).Draw(t, "bytes")
+	vm.Egress = coppice.Egress(rapid.String().Draw(t, "egress"))
 	vm.Activity = coppice.Activity{At: drawTime(t, "active"), Idle: time.Duration(rapid.Int64Min(0).Draw(t, "idle for"))}
 	vm.VerbSince, vm.StartedAt, vm.DeletedAt = drawTime(t, "since"), drawTime(t, "started"), drawTime(t, "deleted")
 	switch {

@@ -25,6 +25,8 @@ type config struct {
 	listen           string
 	ingress          string
 	domain           string
+	egress           string
+	resolvers        string
 	sshListen        string
 	accel            string
 	spares           string
@@ -62,6 +64,10 @@ func (c *config) settings() []setting {
 			"domain of the VMs: a port of one is at <port>-<id>.<domain>", &c.domain, domainName},
 		{"ssh-listen", "COPPICE_SSH_LISTEN", "127.0.0.1:2222",
 			"address of the SSH gateway to VMs; off for none", &c.sshListen, addressOrOff},
+		{"egress", "COPPICE_EGRESS", string(coppice.EgressOpen),
+			"what VMs may reach that say nothing of it: open, closed, or a list of networks and names", &c.egress, egress},
+		{"resolvers", "COPPICE_RESOLVERS", "host",
+			"whom VMs' questions for names are passed on to: addresses, or host for those of /etc/resolv.conf", &c.resolvers, resolvers},
 		{"accel", "COPPICE_ACCEL", "auto",
 			"auto, kvm or tcg: whether KVM runs the VMs; auto tries it once per kernel", &c.accel, oneOf("auto", "kvm", "tcg")},
 		{"spares", "COPPICE_SPARES", "2",

@@ -40,6 +40,8 @@ func TestConfigPrecedence(t *testing.T) {
 		listen:        "127.0.0.1:2",
 		ingress:       "127.0.0.1:4780",
 		domain:        "vm.localhost",
+		egress:        "open",
+		resolvers:     "host",
 		sshListen:     "127.0.0.1:2222",
 		accel:         "tcg",
 		spares:        "2",

@@ -16,6 +16,7 @@ import (
 
 	"github.com/coppice-vm/coppice/api"
 	"github.com/coppice-vm/coppice/client"
+	"github.com/coppice-vm/coppice/hostnet"
 	"github.com/coppice-vm/coppice/internal/host"
 	"github.com/coppice-vm/coppice/qemu"
 )
@@ -56,6 +57,7 @@ func (m *Main) doctor(ctx context.Context) error {
 		m.findBudget(),
 		m.findImage(),
 		m.findAccelerator(),
+		findNetwork(),
 		m.findDaemon(),
 		m.findAPI(ctx),
 		m.findSSH(),
@@ -103,6 +105,15 @@ func findQEMU(ctx context.Context) finding {
 		return finding{Name: "QEMU", Broken: true, Text: err.Error(), Fix: fixUp}
 	}
 	return finding{Name: "QEMU", Text: v}
+}
+
+// findNetwork tries whether VMs can have networks.
+func findNetwork() finding {
+	if err := hostnet.Check(); err != nil {
+		return finding{Name: "network", Broken: true, Text: "VMs cannot have a network: " + err.Error(),
+			Fix: "be root, and use a kernel with tun, veth, and nf_tables with its masquerading, reject and netdev parts"}
+	}
+	return finding{Name: "network", Text: "VMs can have a network each, with rules of their own"}
 }
 
 func (m *Main) findData() finding {

@@ -16,6 +16,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/coppice-vm/coppice"
+	"github.com/coppice-vm/coppice/hostnet"
 	"github.com/coppice-vm/coppice/internal/progress"
 	"github.com/coppice-vm/coppice/pool"
 	"github.com/coppice-vm/coppice/qemu"
@@ -64,6 +65,7 @@ func (m *Main) purge(ctx context.Context, yes, keepCache bool) error {
 			return dir.Uninstall(ctx)
 		}},
 		{"VMs", func(step *progress.Step) error { return m.endVMs(ctx, step) }},
+		{"networks", func(*progress.Step) error { return hostnet.Purge(ctx, dir.Networks()) }},
 		{"storage pool", func(*progress.Step) error { return pool.Remove(ctx, dir.Pool()) }},
 		{"data", func(*progress.Step) error { return dir.Remove() }},
 		{"cache", func(step *progress.Step) error {

@@ -41,7 +41,7 @@ data directory of a daemon on this machine.`,
 			m.createCommand(), m.listCommand(), m.getCommand(), m.execCommand(), m.shellCommand(), m.terminalCommand(),
 			m.startCommand(), m.stopCommand(), m.killCommand(), m.removeCommand(),
 			m.copyCommand(), m.forwardCommand(), m.openCommand(), m.logsCommand(), m.historyCommand(), m.resizeCommand(),
-			m.keysCommand(), m.identityCommand(), m.limitsCommand(), m.forkCommand(), m.suspendCommand(), m.snapshotCommand(), m.treeCommand(),
+			m.keysCommand(), m.identityCommand(), m.limitsCommand(), m.egressCommand(), m.forkCommand(), m.suspendCommand(), m.snapshotCommand(), m.treeCommand(),
 		},
 		"host": {
 			m.upCommand(), m.downCommand(), m.accountCommand(), m.purgeCommand(), m.prepareCommand(), m.serveCommand(),

@@ -114,10 +114,16 @@ func openDaemon(ctx context.Context, c config, log *slog.Logger) (_ *daemon, err
 	if err != nil {
 		return nil, err
 	}
-	vmm := qemu.New(qemu.Config{RunDir: dir.Run(), Accel: accel, Log: log})
+	network, egress, err := c.network(log)
+	if err != nil {
+		return nil, err
+	}
+	d.closers = append(d.closers, network.Close)
+	vmm := qemu.New(qemu.Config{RunDir: dir.Run(), Accel: accel, Tap: network.Tap, Log: log})
 	d.closers = append(d.closers, func() error { vmm.Close(); return nil })
 	d.manager, err = lifecycle.Open(ctx, lifecycle.Config{
 		Store: db, Captures: db, Quotas: db, History: db, Gauge: gauge{files.Usage}, Budget: budget, Eviction: eviction, Hypervisor: vmm, Pool: files, Guest: guest.New(log), Log: log,
+		Network: network, Egress: egress,
 		VMM: fmt.Sprintf("%s, %s", qemuVersion, accel), Image: img.ID, Size: defaultSize(accel), Spares: spares, Husks: husks, HostBoot: boot,
 		KeepHistory: time.Duration(days) * 24 * time.Hour,
 	})

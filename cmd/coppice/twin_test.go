@@ -40,6 +40,7 @@ func serveTwinWith(t testing.TB, home string) (host.Credentials, *mem.Store) {
 	authority := access.New(store, log)
 	vms, err := lifecycle.Open(t.Context(), lifecycle.Config{
 		Store: store, Captures: store, Quotas: store, History: store, Gauge: mem.NewGauge(), KeepHistory: time.Hour, Hypervisor: hypervisor, Pool: pool, Guest: twinGuest{hypervisor, home, mem.NewGuest(nil)}, Log: log,
+		Network: mem.NewNetwork(), Egress: coppice.EgressClosed,
 		Image: "image", Size: coppice.Size{VCPUs: 2, MemoryMiB: 1024, DiskMiB: size}, HostBoot: "boot",
 	})
 	if err != nil {

@@ -20,6 +20,7 @@ type vmFlags struct {
 	memory, disk gigabytes
 	idle         idleTimeout
 	persistence  persistence
+	egress       string
 }
 
 func (f *vmFlags) bind(fs *pflag.FlagSet) {
@@ -30,6 +31,7 @@ func (f *vmFlags) bind(fs *pflag.FlagSet) {
 	fs.Var(&f.disk, "disk", "root disk: 40G")
 	fs.Var(&f.idle, "idle-timeout", "time without activity after which the VM is reclaimed: 10m, never")
 	fs.Var(&f.persistence, "persistence", "sticky, sticky:PRIORITY (0 to 10), persistent, ephemeral, ephemeral:OnStop or ephemeral:OnSuspend")
+	fs.StringVar(&f.egress, "egress", "", "what the VM may reach: open, closed, or a list like 10.1.0.0/16,*.example.com")
 }
 
 // spec says only what the user did.
@@ -49,6 +51,9 @@ func (f *vmFlags) spec() api.VMSpec {
 	}
 	if f.disk != 0 {
 		s.RootfsSizeGb = (*float64)(&f.disk)
+	}
+	if f.egress != "" {
+		s.Egress = &f.egress
 	}
 	return s
 }

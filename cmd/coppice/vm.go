@@ -12,6 +12,7 @@ import (
 	"github.com/spf13/cobra"
 	"golang.org/x/sync/errgroup"
 
+	"github.com/coppice-vm/coppice"
 	"github.com/coppice-vm/coppice/api"
 	"github.com/coppice-vm/coppice/client"
 )
@@ -99,13 +100,20 @@ func (m *Main) getCommand() *cobra.Command {
 			if err != nil {
 				return err
 			}
-			return m.print(vm, func(w *tabwriter.Writer) { describe(w, vm) })
+			network, err := c.Network(ctx, id)
+			if err != nil && coppice.CodeOf(err) != coppice.CodeVMDeleted {
+				return err
+			}
+			return m.print(struct {
+				api.VM
+				Network api.Network `json:"network"`
+			}{vm, network}, func(w *tabwriter.Writer) { describe(w, vm, network) })
 		}),
 	}
 }
 
 // describe writes a VM, a line for each thing that is known.
-func describe(w *tabwriter.Writer, vm api.VM) {
+func describe(w *tabwriter.Writer, vm api.VM, network api.Network) {
 	line := func(name, format string, args ...any) {
 		if v := fmt.Sprintf(format, args...); v != "" {
 			fmt.Fprintf(w, "%s\t%s\n", name, v)
@@ -128,6 +136,10 @@ func describe(w *tabwriter.Writer, vm api.VM) {
 	}
 	if vm.ReclaimAt != nil {
 		line("reclaimed", "in %s, unless it is active", short(max(0, time.Until(*vm.ReclaimAt)).Round(time.Second)))
+	}
+	if network.Egress != "" {
+		line("egress", "%s", policy(network))
+		line("traffic", "%s sent, %s received", byteCount(network.SentBytes), byteCount(network.ReceivedBytes))
 	}
 	line("from", "%s", vm.SnapshotID)
 	line("instance", "%s", vm.VMInstanceID)

@@ -32,6 +32,9 @@ func (d Dir) Pool() string { return d.file("pool") }
 // Run is where each VMM process has its sockets and its console.
 func (d Dir) Run() string { return d.file("run") }
 
+// Networks has a file for each VM's network namespace.
+func (d Dir) Networks() string { return d.file("networks") }
+
 // Accelerator is the file that remembers whether KVM works here.
 func (d Dir) Accelerator() string { return d.file("accelerator.json") }
 

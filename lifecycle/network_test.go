@@ -1,0 +1,136 @@
+package lifecycle_test
+
+import (
+	"errors"
+	"io"
+	"slices"
+	"testing"
+	"testing/synctest"
+
+	"github.com/coppice-vm/coppice"
+)
+
+// wantEgress checks the policies of VMs that run: what is on record and what is in force.
+func (h *host) wantEgress(want coppice.Egress, ids ...coppice.VMID) {
+	h.t.Helper()
+	for _, id := range ids {
+		link, err := h.Link(h.t.Context(), alice, id)
+		if err != nil || link.Egress != want || h.net.Egress(id) != want {
+			h.t.Errorf("the VM may reach %+v, %v, and in truth %s; want %s", link, err, h.net.Egress(id), want)
+		}
+	}
+}
+
+func TestEgress(t *testing.T) {
+	h := newHost(t)
+	vm := h.create()
+	h.wantEgress(coppice.EgressOpen, vm.ID)
+	if _, err := h.SetEgress(t.Context(), bob, vm.ID, coppice.EgressClosed); code(err) != coppice.CodeVMNotFound {
+		t.Errorf("bob changes the policy of alice's VM: %v", err)
+	}
+	if link, err := h.SetEgress(t.Context(), alice, vm.ID, coppice.EgressClosed); err != nil || link.Default || link.Egress != coppice.EgressClosed {
+		t.Errorf("set: %+v, %v", link, err)
+	}
+	h.wantEgress(coppice.EgressClosed, vm.ID)
+
+	// It is inherited, and outlives runs and daemons.
+	forks, err := h.Fork(t.Context(), alice, vm.ID, coppice.ForkSpec{Count: 1})
+	if err != nil || forks[0].Err != nil {
+		t.Fatal(err, forks)
+	}
+	h.wantEgress(coppice.EgressClosed, forks[0].VM.ID)
+	h.must(h.Stop(t.Context(), alice, vm.ID))
+	h.must(h.Start(t.Context(), alice, vm.ID, coppice.StartOptions{}))
+	h.wantEgress(coppice.EgressClosed, vm.ID)
+	h.leave(t.Context())
+	if err := h.net.SetUp(t.Context(), vm.ID, coppice.EgressOpen); err != nil { // as if the daemon had died in a change
+		t.Fatal(err)
+	}
+	h.open()
+	for _, id := range []coppice.VMID{vm.ID, forks[0].VM.ID} {
+		_, release, err := h.Use(t.Context(), alice, id, "test") // which waits until it is settled
+		if err != nil {
+			t.Fatal(err)
+		}
+		release()
+	}
+	h.wantEgress(coppice.EgressClosed, vm.ID, forks[0].VM.ID)
+
+	// What does not run gets it when it does.
+	h.must(h.Suspend(t.Context(), alice, vm.ID))
+	if link, err := h.SetEgress(t.Context(), alice, vm.ID, ""); err != nil || !link.Default || link.Egress != coppice.EgressOpen {
+		t.Errorf("set: %+v, %v", link, err)
+	}
+	h.clean(vm.ID, forks[0].VM.ID)
+	h.must(h.Start(t.Context(), alice, vm.ID, coppice.StartOptions{}))
+	h.wantEgress(coppice.EgressOpen, vm.ID)
+	h.must(h.Delete(t.Context(), alice, vm.ID))
+	if _, err := h.SetEgress(t.Context(), alice, vm.ID, coppice.EgressClosed); code(err) != coppice.CodeVMDeleted {
+		t.Errorf("the policy of a deleted VM: %v", err)
+	}
+	h.clean(forks[0].VM.ID)
+}
+
+// A spare and a husk may reach what the host allows, until somebody has them.
+func TestEgressOfWhatIsMadeAhead(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		h := newHost(t)
+		h.leave(t.Context())
+		h.spares, h.husks = 1, 1
+		h.open()
+		synctest.Wait()
+		ahead, _ := h.net.Networks(t.Context())
+		vm := h.must(h.Create(t.Context(), coppice.NewVM{Account: alice, Egress: "10.0.0.0/8"}))
+		forks, err := h.Fork(t.Context(), alice, vm.ID, coppice.ForkSpec{Count: 1})
+		if err != nil || forks[0].Err != nil {
+			t.Fatal(err, forks)
+		}
+		if child := forks[0].VM.ID; !slices.Contains(ahead, vm.ID) || !slices.Contains(ahead, child) {
+			t.Errorf("%v were made ahead, %s and %s taken", ahead, vm.ID, child)
+		}
+		h.wantEgress("10.0.0.0/8", vm.ID, forks[0].VM.ID)
+		h.Close(t.Context())
+		h.clean(vm.ID, forks[0].VM.ID)
+	})
+}
+
+// Dial wakes a VM, and its connections end with the run.
+func TestDial(t *testing.T) {
+	h := newHost(t)
+	vm := h.create()
+	if _, err := h.Dial(t.Context(), alice, vm.ID, 80, "test"); !errors.Is(err, coppice.ErrRefused) {
+		t.Errorf("nobody listens: %v", err)
+	}
+	l, err := h.net.Plug(vm.ID).Listen(80)
+	if err != nil {
+		t.Fatal(err)
+	}
+	go func() {
+		for {
+			conn, err := l.Accept()
+			if err != nil {
+				return
+			}
+			go io.Copy(conn, conn)
+		}
+	}()
+	conn, err := h.Dial(t.Context(), alice, vm.ID, 80, "test")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := h.Dial(t.Context(), bob, vm.ID, 80, "test"); code(err) != coppice.CodeVMNotFound {
+		t.Errorf("bob dials alice's VM: %v", err)
+	}
+	h.must(h.Suspend(t.Context(), alice, vm.ID))
+	if _, err := conn.Read(make([]byte, 1)); err == nil {
+		t.Errorf("a connection outlives the run")
+	}
+	if _, err := h.Dial(t.Context(), alice, vm.ID, 80, "test"); !errors.Is(err, coppice.ErrRefused) {
+		t.Errorf("after the suspend: %v", err) // the twin's listener has gone with the network
+	}
+	h.await(vm.ID, coppice.Running)
+	h.must(h.Stop(t.Context(), alice, vm.ID))
+	if _, err := h.Dial(t.Context(), alice, vm.ID, 80, "test"); code(err) != coppice.CodeVMNotRunning {
+		t.Errorf("dial into a stopped VM: %v", err)
+	}
+}
