@@ -135,7 +135,12 @@ func (n *Network) put(g *guest, egress coppice.Egress) error {
 		g.names.obey(egress)
 	}
 	if egress.Closed() {
-		return inside(g.ns, func() error { return errors.Join(enforce(egress), cutUplink()) })
+		if err := inside(g.ns, func() error { return errors.Join(enforce(egress), cutUplink()) }); err != nil || g.names == nil {
+			return err
+		}
+		g.names.close()
+		g.names = nil
+		return nil
 	}
 	if err := uplink(g.ns); err != nil {
 		return err
