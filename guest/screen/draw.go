@@ -17,10 +17,16 @@ const (
 type history struct {
 	lines []string
 	bytes int
+	drawn []byte // room for the next
 }
 
-func (h *history) add(l line) {
-	drawn := string(append(l.appendTo(nil, len(l)), "\x1b[0m"...))
+// add adds what of l is seen in as many columns.
+func (h *history) add(l line, cols int) {
+	if len(l) > cols || l.used() > 0 && l[l.used()-1].wide {
+		l = l.cut(cols)
+	}
+	h.drawn = append(l.appendTo(h.drawn[:0], l.used()), "\x1b[0m"...)
+	drawn := string(h.drawn)
 	h.lines = append(h.lines, drawn)
 	h.bytes += len(drawn)
 	drop := 0

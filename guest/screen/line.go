@@ -90,7 +90,7 @@ func (l *line) reach(n int) {
 		}
 		return
 	}
-	longer := make(line, n, min(n+n/4+8, n+64))
+	longer := make(line, n, n+min(n, 64)+8)
 	copy(longer, *l)
 	*l = longer
 }

@@ -123,7 +123,7 @@ func (s *Screen) Resize(cols, rows int) {
 		}
 		if g == &s.main {
 			for _, l := range g.lines[:max(excess, 0)] {
-				s.history.add(l.cut(s.cols))
+				s.history.add(l, s.cols)
 			}
 		}
 		g.lines = slices.Clone(g.lines[excess:])
@@ -189,7 +189,7 @@ func (s *Screen) put(r rune) {
 		c.wrap = false
 	}
 	l := s.edit(c.y)
-	if s.on(modeInsert) {
+	if len(s.modes) > 0 && s.on(modeInsert) {
 		l.insert(c.x, width, s.cols, s.blank())
 	}
 	l.set(c.x, r, width, c.pen)
@@ -237,7 +237,7 @@ func (s *Screen) scroll(n int) {
 	n = min(n, s.end-s.top)
 	if s.top == 0 && s.grid == &s.main {
 		for _, l := range s.main.lines[:n] {
-			s.history.add(l.cut(s.cols))
+			s.history.add(l, s.cols)
 		}
 	}
 	s.scrollUp(s.top, n)
@@ -247,9 +247,12 @@ func (s *Screen) scroll(n int) {
 func (s *Screen) scrollUp(y, n int) {
 	n = min(n, s.end-y)
 	region := s.grid.lines[y:s.end]
+	gone := slices.Clone(region[:n])
 	copy(region, region[n:])
-	for i := range n {
-		region[len(region)-1-i] = s.blankLine()
+	for i, l := range gone { // whose memory is used again
+		l = l[:0]
+		l.erase(0, s.cols, s.blank())
+		region[len(region)-1-i] = l
 	}
 }
 
