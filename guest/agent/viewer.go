@@ -115,6 +115,7 @@ func (x *exchange) onAttached() error {
 	case !ok:
 	case x.Op == wire.OpDetach:
 		a.viewer.detach()
+		a.terminal.leave(a.viewer) // before the answer: its size counts no longer
 	case x.Op == wire.OpSignal:
 		if err := a.terminal.signal(x.Terminal.Signal); err != nil {
 			return err
