@@ -86,12 +86,17 @@ type ExecSpec struct {
 type Stdio struct {
 	Stdin          io.Reader
 	Stdout, Stderr io.Writer
+	// Signals are sent to the command's main process, by names like "SIGTERM".
+	// What is no signal is not sent; nil is none.
+	Signals <-chan string
 }
 
 // ExecStatus is how a command ended.
 type ExecStatus struct {
 	// Code is the exit status, or 128 and the signal's number.
 	Code int
+	// Signal that ended it, like "SIGKILL"; empty if it ended by itself.
+	Signal string
 	// TimedOut is true if Timeout passed; Code is then 124.
 	TimedOut bool
 }

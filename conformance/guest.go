@@ -53,6 +53,7 @@ func TestGuest(t *testing.T, boot func(t *testing.T) (coppice.Guest, Machine)) {
 		"exec has a deadline":             testExecTimeout,
 		"exec can be cancelled":           testExecCancel,
 		"exec leaves children running":    testExecBackground,
+		"exec passes on signals":          testExecSignals,
 		"exec runs many at once":          testExecMany,
 		"a slow reader holds up nobody":   testSlowReader,
 		"exec ends when its output does":  testExecBrokenOutput,
@@ -112,12 +113,13 @@ func testExec(t *testing.T, e *exam) {
 		spec        coppice.ExecSpec
 		out, errout string
 		code        int
+		signal      string
 	}{
 		{spec: coppice.ExecSpec{Command: "echo running"}, out: "running\n"},
 		{spec: coppice.ExecSpec{Command: "echo one; echo two >&2; echo three; exit 7"}, out: "one\nthree\n", errout: "two\n", code: 7},
 		{spec: coppice.ExecSpec{Command: "exit 255"}, code: 255},
-		{spec: coppice.ExecSpec{Command: "kill -9 $$"}, code: 128 + 9},
-		{spec: coppice.ExecSpec{Command: "echo before; kill -15 $$; echo after"}, out: "before\n", code: 128 + 15},
+		{spec: coppice.ExecSpec{Command: "kill -9 $$"}, code: 128 + 9, signal: "SIGKILL"},
+		{spec: coppice.ExecSpec{Command: "echo before; kill -15 $$; echo after"}, out: "before\n", code: 128 + 15, signal: "SIGTERM"},
 		{spec: coppice.ExecSpec{Command: "no-such-command"}, code: 127},
 		{spec: coppice.ExecSpec{Command: "cat"}},
 		{spec: coppice.ExecSpec{Command: "pwd; echo $HOME $USER"}, out: e.RootHome + "\n" + e.RootHome + " root\n"},
@@ -130,7 +132,7 @@ func testExec(t *testing.T, e *exam) {
 		if test.code == 127 {
 			errout = "" // every shell has its own words
 		}
-		if out != test.out || errout != test.errout || status != (coppice.ExecStatus{Code: test.code}) {
+		if out != test.out || errout != test.errout || status != (coppice.ExecStatus{Code: test.code, Signal: test.signal}) {
 			t.Errorf("%+v\n\twrote %q and %q and ended with %+v\n\twant  %q and %q and status %d",
 				test.spec, out, errout, status, test.out, test.errout, test.code)
 		}
@@ -193,6 +195,20 @@ func testExecCancel(t *testing.T, e *exam) {
 	}
 	if out, _, _ := e.run(t, coppice.ExecSpec{Command: "echo next"}); out != "next\n" {
 		t.Errorf("the next command wrote %q", out)
+	}
+}
+
+func testExecSignals(t *testing.T, e *exam) {
+	signals := make(chan string)
+	out, stdout := io.Pipe()
+	go func() {
+		io.ReadFull(out, make([]byte, len("begun\n")))
+		signals <- "no signal"
+		signals <- "SIGTERM"
+	}()
+	status, err := e.Exec(t.Context(), coppice.ExecSpec{Command: "echo begun; sleep 1000"}, coppice.Stdio{Stdout: stdout, Signals: signals})
+	if want := (coppice.ExecStatus{Code: 128 + 15, Signal: "SIGTERM"}); status != want || err != nil {
+		t.Errorf("a command that was signalled: %+v, %v, want %+v", status, err, want)
 	}
 }
 

@@ -1,6 +1,7 @@
 package e2e
 
 import (
+	"bufio"
 	"bytes"
 	"crypto/rand"
 	"fmt"
@@ -16,6 +17,7 @@ import (
 
 	"golang.org/x/crypto/ssh"
 
+	"github.com/coppice-vm/coppice/api"
 	"github.com/coppice-vm/coppice/client"
 )
 
@@ -128,6 +130,7 @@ func TestSSH(t *testing.T) {
 			t.Errorf("the command that woke it said %q", out)
 		}
 	})
+	t.Run("shell", func(t *testing.T) { testSSHShell(t, u.in(t), c, vm) })
 	t.Run("who", func(t *testing.T) { testSSHWho(t, u.in(t), c, vm) })
 }
 
@@ -155,6 +158,110 @@ func testSSHExec(t *testing.T, u *sshUser, vm string) {
 	if out, _ := cmd.CombinedOutput(); string(out) != "login alice\n" || cmd.ProcessState.ExitCode() != 3 {
 		t.Errorf("a shell that reads a script: %q, %v", out, cmd.ProcessState)
 	}
+}
+
+// A sshShell is an ssh with a terminal, which somebody types into.
+type sshShell struct {
+	t     *testing.T
+	cmd   *exec.Cmd
+	in    io.WriteCloser
+	shown *bufio.Scanner
+	errs  strings.Builder
+}
+
+func (u *sshUser) shell(args ...string) *sshShell {
+	u.t.Helper()
+	s := &sshShell{t: u.t, cmd: u.command("ssh", append([]string{"-tt"}, args...)...)}
+	out, err := s.cmd.StdoutPipe()
+	if err != nil {
+		u.t.Fatal(err)
+	}
+	if s.in, err = s.cmd.StdinPipe(); err != nil {
+		u.t.Fatal(err)
+	}
+	s.cmd.Stderr = &s.errs
+	s.shown = bufio.NewScanner(out)
+	if err := s.cmd.Start(); err != nil {
+		u.t.Fatal(err)
+	}
+	return s
+}
+
+// ask types a script that prints some words, and returns them.
+func (s *sshShell) ask(script string) string {
+	s.t.Helper()
+	fmt.Fprintf(s.in, "echo \"<\"$(%s)\">\"\r", script)
+	for s.shown.Scan() {
+		line := s.shown.Text()
+		if i := strings.LastIndex(line, "<"); i >= 0 && strings.HasSuffix(line, ">") && !strings.Contains(line, "$(") {
+			return line[i+1 : len(line)-1]
+		}
+	}
+	s.t.Fatalf("the shell ended: %v, %s", s.shown.Err(), &s.errs)
+	return ""
+}
+
+func testSSHShell(t *testing.T, u *sshUser, c *client.Client, vm string) {
+	alice := u.at(vm + "+alice")
+	cmd := u.command("ssh", "-tt", alice, "tty; stty size; echo $TERM $USER; exit 5")
+	cmd.Env = append(cmd.Env, "TERM=vt220")
+	out, _ := cmd.CombinedOutput()
+	if got := strings.Fields(string(out)); cmd.ProcessState.ExitCode() != 5 || len(got) < 5 || !strings.HasPrefix(got[0], "/dev/pts/") || strings.Join(got[1:5], " ") != "24 80 vt220 alice" {
+		t.Errorf("a command in a terminal: %v, %s", cmd.ProcessState, out)
+	}
+	s := u.shell(alice)
+	if got := s.ask("shopt -q login_shell && echo login; id -un; pwd"); got != "login alice /home/alice" {
+		t.Errorf("the shell is %q", got)
+	}
+	mark := s.ask("echo $$")
+
+	// A fork copies the shell; the one that is typed into goes on.
+	forked, err := c.Fork(deadline(t), vm, api.ForkVM{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	child := forked.Forks[0].ID
+	t.Cleanup(func() { remove(t, c, child) })
+	if got := s.ask("echo $$; echo after the fork"); got != mark+" after the fork" {
+		t.Errorf("after the fork: %q", got)
+	}
+	if got := sh(t, c, child, "ps -o user= -p "+mark); got != "alice\n" {
+		t.Errorf("in the child the shell is %q", got)
+	}
+
+	// Asleep and awake, with the same shell.
+	if _, err := c.Suspend(deadline(t), vm); err != nil {
+		t.Fatal(err)
+	}
+	if got := s.ask("echo $$; echo after the sleep"); got != mark+" after the sleep" {
+		t.Errorf("after the sleep: %q", got)
+	}
+	if !strings.Contains(s.errs.String(), "waking "+vm) {
+		t.Errorf("nothing was said of the wake: %q", &s.errs)
+	}
+
+	// Nothing is left of it when the connection is.
+	s.cmd.Process.Kill()
+	s.cmd.Wait()
+	sh(t, c, vm, "timeout 60 sh -c 'while kill -0 "+mark+" 2>/dev/null; do sleep 0.1; done'")
+
+	// But of one that has a name.
+	named := u.shell("-o", "SetEnv=COPPICE_TERMINAL=work", alice)
+	mark = named.ask("echo $$")
+	named.cmd.Process.Kill()
+	named.cmd.Wait()
+	named = u.shell("-o", "SetEnv=COPPICE_TERMINAL=work", alice)
+	if got := named.ask("echo $$"); got != mark {
+		t.Errorf("the terminal with a name is another: %q, not %q", got, mark)
+	}
+	io.WriteString(named.in, "exit 3\r")
+	for named.shown.Scan() {
+	}
+	named.cmd.Wait()
+	if got := named.cmd.ProcessState.ExitCode(); got != 3 {
+		t.Errorf("the shell ended with %d", got)
+	}
+	u.fail(255, "ssh", u.at(vm), "kill -9 $$") // as ssh has it for a signal
 }
 
 func testSSHFiles(t *testing.T, u *sshUser, vm string) {

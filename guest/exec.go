@@ -7,6 +7,8 @@ import (
 	"io"
 	"time"
 
+	"golang.org/x/sys/unix"
+
 	"github.com/coppice-vm/coppice"
 	"github.com/coppice-vm/coppice/guest/wire"
 )
@@ -51,6 +53,9 @@ func (s *session) Exec(ctx context.Context, spec coppice.ExecSpec, stdio coppice
 			}
 		}()
 	}
+	ended := make(chan struct{})
+	defer close(ended)
+	go c.signal(stdio.Signals, ended)
 	exited, err := c.output(stdio)
 	if err == nil {
 		return coppice.ExecStatus(exited), nil
@@ -84,7 +89,7 @@ func (c *call) output(stdio coppice.Stdio) (exited wire.Exited, err error) {
 			if err := frame.Answer(&exited); err != nil {
 				return exited, c.failed(err)
 			}
-			if exited.Code < 0 || exited.Code > 255 {
+			if exited.Code < 0 || exited.Code > 255 || exited.Signal != "" && unix.SignalNum(exited.Signal) == 0 {
 				return exited, c.failed(errForeign)
 			}
 			return exited, nil
@@ -121,6 +126,27 @@ func (c *call) send(r io.Reader) error {
 		if err != nil {
 			return fmt.Errorf("read what to send: %w", err)
 		}
+	}
+}
+
+// signal has the guest signal a command, until that has ended.
+func (c *call) signal(names <-chan string, ended <-chan struct{}) {
+	for {
+		var name string
+		select {
+		case name = <-names:
+		case <-ended:
+			return
+		}
+		if unix.SignalNum(name) == 0 {
+			continue
+		}
+		k, err := c.link.begin(c.ctx, wire.Request{Op: wire.OpSignalCommand, Stream: c.stream.StreamID(), Signal: name})
+		if err != nil {
+			return
+		}
+		k.answer(&wire.Done{})
+		k.close()
 	}
 }
 

@@ -7,7 +7,10 @@ import (
 	"io"
 	"net"
 	"sync"
+	"syscall"
 	"time"
+
+	"golang.org/x/sys/unix"
 
 	"github.com/coppice-vm/coppice"
 )
@@ -150,16 +153,42 @@ func (s *guestSession) Exec(ctx context.Context, spec coppice.ExecSpec, stdio co
 	if spec.Timeout > 0 {
 		defer time.AfterFunc(spec.Timeout, func() { cancel(overtime) }).Stop()
 	}
+	signalled := signalError(0)
+	go func() {
+		for {
+			select {
+			case name := <-stdio.Signals:
+				if n := unix.SignalNum(name); n != 0 {
+					cancel(signalError(n))
+				}
+			case <-running.Done():
+				return
+			}
+		}
+	}()
 	code, err := sh.run(running, spec.Command)
 	switch {
+	case err == nil && sh.signal != 0:
+		return signalError(sh.signal).status(), nil
 	case err == nil:
 		return coppice.ExecStatus{Code: code}, nil
+	case errors.As(context.Cause(running), &signalled):
+		return signalled.status(), nil
 	case context.Cause(running) == overtime:
 		return coppice.ExecStatus{Code: 124, TimedOut: true}, nil
 	case ctx.Err() == nil && context.Cause(running) != nil:
 		return coppice.ExecStatus{}, context.Cause(running)
 	}
 	return coppice.ExecStatus{}, err
+}
+
+// A signalError is the signal that ended a command.
+type signalError syscall.Signal
+
+func (s signalError) Error() string { return unix.SignalName(syscall.Signal(s)) }
+
+func (s signalError) status() coppice.ExecStatus {
+	return coppice.ExecStatus{Code: 128 + int(s), Signal: s.Error()}
 }
 
 // SetClock implements [coppice.Session]. The guests' clock is the host's.

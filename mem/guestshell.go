@@ -8,6 +8,7 @@ import (
 	"path"
 	"strconv"
 	"strings"
+	"syscall"
 	"time"
 
 	"github.com/coppice-vm/coppice"
@@ -18,6 +19,8 @@ type shell struct {
 	dir   string
 	env   map[string]string
 	stdio coppice.Stdio
+
+	signal syscall.Signal // that it sent itself
 }
 
 // shellPID is what $$ stands for.
@@ -115,6 +118,7 @@ func (sh *shell) command(ctx context.Context, words []string, out io.Writer) (co
 	case "exit":
 		return int(number(1)), true, nil
 	case "kill": // -N $$
+		sh.signal = syscall.Signal(number(1))
 		return 128 + int(number(1)), true, nil
 	default:
 		_, err = fmt.Fprintf(sh.stdio.Stderr, "%s: command not found\n", words[0])

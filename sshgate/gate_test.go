@@ -60,6 +60,7 @@ type fakeVMs struct {
 	guest coppice.Session
 
 	mu      sync.Mutex
+	state   coppice.State
 	inUse   int
 	used    int
 	touched int
@@ -72,6 +73,9 @@ func (f *fakeVMs) VMs(context.Context, coppice.AccountID, bool) ([]coppice.VM, e
 func (f *fakeVMs) VM(ctx context.Context, of coppice.AccountID, id coppice.VMID) (coppice.VM, error) {
 	all, _ := f.VMs(ctx, of, false)
 	if i := slices.IndexFunc(all, func(vm coppice.VM) bool { return vm.ID == id }); i >= 0 && of == account {
+		f.mu.Lock()
+		defer f.mu.Unlock()
+		all[i].State = f.state
 		return all[i], nil
 	}
 	return coppice.VM{}, coppice.NoVM(id)
@@ -83,6 +87,10 @@ func (f *fakeVMs) Use(ctx context.Context, of coppice.AccountID, id coppice.VMID
 	}
 	f.mu.Lock()
 	defer f.mu.Unlock()
+	if f.state == coppice.Stopped {
+		return nil, nil, coppice.Errorf(coppice.CodeVMNotRunning, "VM %s is not running", id)
+	}
+	f.state = coppice.Running // it woke
 	f.used++
 	f.inUse++
 	return f.guest, sync.OnceFunc(func() {
@@ -90,6 +98,12 @@ func (f *fakeVMs) Use(ctx context.Context, of coppice.AccountID, id coppice.VMID
 		defer f.mu.Unlock()
 		f.inUse--
 	}), nil
+}
+
+func (f *fakeVMs) set(state coppice.State) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.state = state
 }
 
 func (f *fakeVMs) Touch(coppice.VMID) {
@@ -111,22 +125,31 @@ type gate struct {
 	vms    *fakeVMs
 	addr   string
 	revoke context.CancelFunc
+
+	mu  sync.Mutex
+	far net.Conn // the guest's end of its connection
 }
 
 func newGate(t *testing.T) *gate {
 	t.Helper()
-	near, far := net.Pipe()
-	t.Cleanup(func() { far.Close() })
-	session, err := mem.NewGuest(nil).Connect(t.Context(), func(context.Context) (net.Conn, error) { return near, nil }, coppice.GuestIdentity{VM: vmID})
+	g := &gate{t: t}
+	session, err := mem.NewGuest(nil).Connect(t.Context(), g.dialGuest, coppice.GuestIdentity{VM: vmID})
 	must(t, err)
-	t.Cleanup(func() { session.Close() })
+	t.Cleanup(func() {
+		all, _ := session.Terminals("").List(context.Background())
+		for _, info := range all {
+			session.Terminals("").Close(context.Background(), info.ID)
+		}
+		session.Close()
+		g.cut()
+	})
 	_, private, err := ed25519.GenerateKey(rand.Reader)
 	must(t, err)
 	key, err := ssh.NewSignerFromKey(private)
 	must(t, err)
 	revoked, revoke := context.WithCancel(context.Background())
 	t.Cleanup(revoke)
-	g := &gate{t: t, vms: &fakeVMs{guest: session}, revoke: revoke}
+	g.vms, g.revoke = &fakeVMs{guest: session}, revoke
 	g.Gateway = New(Config{VMs: g.vms, Access: fakeAccess{revoked}, HostKey: key, Log: slog.New(slog.NewTextHandler(t.Output(), nil))})
 	l, err := net.Listen("tcp", "127.0.0.1:0")
 	must(t, err)
@@ -140,6 +163,20 @@ func newGate(t *testing.T) *gate {
 		must(t, <-served)
 	})
 	return g
+}
+
+// dialGuest connects to the guest, and cut cuts the connection.
+func (g *gate) dialGuest(context.Context) (near net.Conn, err error) {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	near, g.far = net.Pipe()
+	return near, nil
+}
+
+func (g *gate) cut() {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	g.far.Close()
 }
 
 // dial logs in.

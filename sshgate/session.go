@@ -28,7 +28,9 @@ type session struct {
 	ctx     context.Context // ends with the channel
 	env     []string
 	envSize int
-	agent   bool // the client's agent is to be reached from the guest
+	window  *window     // the client's terminal, if it has one
+	agent   bool        // the client's agent is to be reached from the guest
+	signals chan string // like "SIGTERM", for what runs
 	started bool
 	run     func() // what was started, until it runs
 }
@@ -40,7 +42,7 @@ func (c *conn) session(ch ssh.NewChannel) {
 		return
 	}
 	ctx, cancel := context.WithCancelCause(c.ctx)
-	s := &session{conn: c, channel: channel, ctx: ctx}
+	s := &session{conn: c, channel: channel, ctx: ctx, signals: make(chan string, 8)}
 	for r := range requests {
 		ok := s.request(r)
 		if r.WantReply {
@@ -69,16 +71,28 @@ func (s *session) request(r *ssh.Request) bool {
 	case "auth-agent-req@openssh.com":
 		s.agent = !s.started
 		return s.agent
+	case "pty-req":
+		return s.openWindow(r.Payload)
+	case "window-change":
+		return s.changeWindow(r.Payload)
+	case "signal":
+		var v struct{ Name string }
+		if ssh.Unmarshal(r.Payload, &v) != nil {
+			return false
+		}
+		select {
+		case s.signals <- "SIG" + v.Name:
+		default: // nobody takes them
+		}
+		return true
 	case "shell":
-		return s.start(s.shell)
+		return s.start(func() (coppice.ExecStatus, error) { return s.command("") })
 	case "exec":
 		var v struct{ Command string }
 		if ssh.Unmarshal(r.Payload, &v) != nil {
 			return false
 		}
-		return s.start(func() (coppice.ExecStatus, error) {
-			return s.exec(coppice.ExecSpec{Command: v.Command}, true)
-		})
+		return s.start(func() (coppice.ExecStatus, error) { return s.command(v.Command) })
 	case "subsystem":
 		var v struct{ Name string }
 		if ssh.Unmarshal(r.Payload, &v) != nil || v.Name != "sftp" {
@@ -114,9 +128,24 @@ func (s *session) start(do func() (coppice.ExecStatus, error)) bool {
 			}
 			status = coppice.ExecStatus{Code: statusFailed}
 		}
-		s.channel.SendRequest("exit-status", false, ssh.Marshal(struct{ Status uint32 }{uint32(status.Code)}))
+		s.tellExit(status)
 	}
 	return true
+}
+
+// tellExit tells the client how what ran has ended.
+func (s *session) tellExit(status coppice.ExecStatus) {
+	name, signalled := strings.CutPrefix(status.Signal, "SIG")
+	if !signalled {
+		s.channel.SendRequest("exit-status", false, ssh.Marshal(struct{ Status uint32 }{uint32(status.Code)}))
+		return
+	}
+	s.channel.SendRequest("exit-signal", false, ssh.Marshal(struct {
+		Name       string
+		CoreDumped bool
+		Message    string
+		Language   string
+	}{Name: name}))
 }
 
 // deserted reports whether a context ended because nobody is there any more.
@@ -128,9 +157,15 @@ func deserted(ctx context.Context) bool {
 	return false
 }
 
-// shell runs the user's shell.
-func (s *session) shell() (coppice.ExecStatus, error) {
-	return s.exec(coppice.ExecSpec{Command: loginShell}, false)
+// command runs a command, or a shell, where the client wants it.
+func (s *session) command(command string) (coppice.ExecStatus, error) {
+	switch {
+	case s.window != nil:
+		return s.runShell(command)
+	case command == "":
+		return s.exec(coppice.ExecSpec{Command: loginShell}, false)
+	}
+	return s.exec(coppice.ExecSpec{Command: command}, true)
 }
 
 // exec runs a command with the channel for its standard streams. One that is
@@ -152,6 +187,8 @@ func (s *session) exec(spec coppice.ExecSpec, work bool) (status coppice.ExecSta
 			Stdin:  touchingReader{s.channel, in.touch},
 			Stdout: touchingWriter{s.channel, in.touch},
 			Stderr: touchingWriter{s.channel.Stderr(), in.touch},
+
+			Signals: s.signals,
 		})
 		return err
 	})

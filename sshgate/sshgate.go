@@ -173,7 +173,7 @@ func (g *Gateway) explain(err error) string {
 	if e, ok := errors.AsType[*coppice.Error](err); ok {
 		return e.Message
 	}
-	for _, known := range []error{errLeaving, coppice.ErrRevoked, coppice.ErrNoUser, coppice.ErrGuestGone} {
+	for _, known := range []error{errLeaving, coppice.ErrRevoked, coppice.ErrNoUser, coppice.ErrGuestGone, coppice.ErrTooMany, coppice.ErrTerminalUser} {
 		if errors.Is(err, known) {
 			return err.Error()
 		}

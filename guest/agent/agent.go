@@ -178,6 +178,8 @@ func (x *exchange) serve(ctx context.Context) error {
 		return x.exec()
 	case x.Op == wire.OpKill:
 		return x.kill()
+	case x.Op == wire.OpSignalCommand:
+		return x.signal()
 	case x.Op == wire.OpOpen && x.File != nil:
 		return x.open()
 	case x.Op == wire.OpWrite && x.File != nil:

@@ -177,7 +177,11 @@ func (c *command) wait(timeout time.Duration) (wire.Exited, error) {
 	if c.timedOut {
 		return wire.Exited{Code: 124, TimedOut: true}, nil
 	}
-	return wire.Exited{Code: exitCode(status)}, nil
+	exited := wire.Exited{Code: exitCode(status)}
+	if status.Signaled() {
+		exited.Signal = unix.SignalName(status.Signal())
+	}
+	return exited, nil
 }
 
 // reap returns the status of the main process, when it has ended.

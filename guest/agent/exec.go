@@ -2,7 +2,9 @@ package agent
 
 import (
 	"errors"
+	"fmt"
 	"io"
+	"io/fs"
 	"os"
 	"sync"
 	"time"
@@ -52,6 +54,23 @@ func (x *exchange) kill() error {
 	x.mu.Unlock()
 	if c != nil {
 		if err := c.kill(); err != nil {
+			return err
+		}
+	}
+	return x.answer(wire.Done{})
+}
+
+// signal signals a command that may have ended by now.
+func (x *exchange) signal() error {
+	sig := unix.SignalNum(x.Signal)
+	if sig == 0 {
+		return fmt.Errorf("there is no signal %.20q: %w", x.Signal, fs.ErrInvalid)
+	}
+	x.mu.Lock()
+	c := x.commands[x.Stream]
+	x.mu.Unlock()
+	if c != nil {
+		if err := c.signal(sig); err != nil {
 			return err
 		}
 	}

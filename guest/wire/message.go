@@ -23,6 +23,9 @@ const (
 	// Stderr..., [Exited]. A host that closes the stream before that has the
 	// command killed; one that loses the connection has not.
 	OpExec Op = "exec"
+	// OpSignalCommand sends a signal to the main process of an exec stream. Host:
+	// Request. Guest: [Done].
+	OpSignalCommand Op = "signal command"
 	// OpKill kills the command of an exec stream, which ends
 	// as when it is killed by a signal. Host: Request. Guest: [Done].
 	OpKill Op = "kill"
@@ -71,6 +74,7 @@ type Request struct {
 	Exec     *Exec     `json:",omitempty"` // exec
 	File     *File     `json:",omitempty"` // open, write, watch
 	Socket   *Socket   `json:",omitempty"` // dial, listen
+	Signal   string    `json:",omitempty"` // signal command
 	Terminal *Terminal `json:",omitempty"` // terminal, resize, signal, terminals, hangup
 }
 
@@ -120,7 +124,8 @@ type Exec struct {
 // Exited is how a command ended, as in [coppice.ExecStatus].
 type Exited struct {
 	Code     int
-	TimedOut bool `json:",omitempty"`
+	Signal   string `json:",omitempty"`
+	TimedOut bool   `json:",omitempty"`
 }
 
 // A File names a file, as a user sees it.

@@ -1,0 +1,165 @@
+package sshgate
+
+import (
+	"bufio"
+	"bytes"
+	"io"
+	"strings"
+	"testing"
+
+	"golang.org/x/crypto/ssh"
+
+	"github.com/coppice-vm/coppice"
+)
+
+// A term is a client with a terminal.
+type term struct {
+	*ssh.Session
+	t      *testing.T
+	client *ssh.Client
+	in     io.Writer
+	out    *bufio.Reader
+	errs   bytes.Buffer
+}
+
+// newTerm opens a session with a terminal, in which nothing runs.
+func newTerm(t *testing.T, c *ssh.Client) *term {
+	t.Helper()
+	s, err := c.NewSession()
+	must(t, err)
+	must(t, s.RequestPty("vt220", 24, 80, ssh.TerminalModes{ssh.ECHO: 1}))
+	in, err := s.StdinPipe()
+	must(t, err)
+	out, err := s.StdoutPipe()
+	must(t, err)
+	tm := &term{Session: s, t: t, client: c, in: in, out: bufio.NewReader(out)}
+	s.Stderr = &tm.errs
+	return tm
+}
+
+func (tm *term) typed(line string) {
+	tm.t.Helper()
+	_, err := io.WriteString(tm.in, line)
+	must(tm.t, err)
+}
+
+// expect reads up to the end of a line.
+func (tm *term) expect(line string) {
+	tm.t.Helper()
+	got, err := tm.out.ReadString('\n')
+	if err != nil || got != line+"\r\n" {
+		tm.t.Fatalf("it shows %q, %v, want %q", got, err, line)
+	}
+}
+
+// terminals returns what runs in terminals of the guest.
+func (g *gate) terminals() (running []coppice.TerminalInfo) {
+	all, err := g.vms.guest.Terminals("").List(g.t.Context())
+	must(g.t, err)
+	for _, info := range all {
+		if info.Ended.IsZero() {
+			running = append(running, info)
+		}
+	}
+	return running
+}
+
+// await waits until something is so.
+func (g *gate) await(what string, so func() bool) {
+	g.t.Helper()
+	for !so() {
+		if g.t.Context().Err() != nil {
+			g.t.Fatalf("never %s", what)
+		}
+	}
+}
+
+func TestShell(t *testing.T) {
+	g := newGate(t)
+	tm := newTerm(t, g.client("oak+user", "token"))
+	must(t, tm.Setenv("GREETING", "hello"))
+	must(t, tm.Start("echo $TERM $GREETING; sleep 1000"))
+	tm.expect("vt220 hello")
+	if all := g.terminals(); len(all) != 1 || all[0].User != "user" || all[0].Size != (coppice.TerminalSize{Cols: 80, Rows: 24}) {
+		t.Errorf("the guest has %+v", all)
+	}
+	if _, inUse, _ := g.vms.counts(); inUse != 0 {
+		t.Error("a quiet terminal keeps the VM in use")
+	}
+	for rows := 25; rows < 60; rows++ { // of which only the last one counts
+		must(t, tm.WindowChange(rows, 132))
+	}
+	g.await("as large as the window", func() bool {
+		all := g.terminals()
+		return len(all) == 1 && all[0].Size == coppice.TerminalSize{Cols: 132, Rows: 59}
+	})
+	must(t, tm.Signal(ssh.SIGTERM))
+	err := tm.Wait()
+	if failed, ok := err.(*ssh.ExitError); !ok || failed.Signal() != "TERM" {
+		t.Errorf("it ended with %v", err)
+	}
+
+	tm = newTerm(t, g.client("oak", "key"))
+	must(t, tm.Shell())
+	tm.typed("exit 7\r")
+	err = tm.Wait()
+	if failed, ok := err.(*ssh.ExitError); !ok || failed.ExitStatus() != 7 {
+		t.Errorf("the shell ended with %v", err)
+	}
+}
+
+// A terminal goes with its connection, unless it was given a name.
+func TestShellEndsWithItsConnection(t *testing.T) {
+	g := newGate(t)
+	tm := newTerm(t, g.client("oak", "key"))
+	must(t, tm.Start("echo here; sleep 1000"))
+	tm.expect("here")
+	must(t, tm.client.Close())
+	g.await("hung up", func() bool { return len(g.terminals()) == 0 })
+
+	for range 2 {
+		tm := newTerm(t, g.client("oak", "key"))
+		must(t, tm.Setenv(nameVariable, "work"))
+		must(t, tm.Start("echo here; sleep 1000"))
+		tm.expect("here") // the second time on the screen that is drawn anew
+		must(t, tm.client.Close())
+		g.await("left", func() bool { all := g.terminals(); return len(all) == 1 && all[0].Attached == 0 })
+		if all := g.terminals(); all[0].ID != "work" {
+			t.Errorf("it is called %q", all[0].ID)
+		}
+	}
+}
+
+// When the VM goes to sleep the terminal is quiet, and there again when
+// something is typed.
+func TestShellSleeps(t *testing.T) {
+	g := newGate(t)
+	tm := newTerm(t, g.client("oak", "key"))
+	must(t, tm.Shell())
+	tm.typed("echo one\r")
+	tm.expect("echo one\rone")
+	used, _, _ := g.vms.counts()
+	g.vms.set(coppice.Suspended)
+	g.cut()
+	tm.typed("echo two\r")
+	var shown strings.Builder
+	for !strings.HasSuffix(shown.String(), "\rtwo\r\n") {
+		line, err := tm.out.ReadString('\n')
+		must(t, err)
+		shown.WriteString(line)
+	}
+	if again, _, _ := g.vms.counts(); again != used+1 {
+		t.Errorf("the VM was entered %d times more", again-used)
+	}
+	if !strings.HasPrefix(shown.String(), "echo one\rone\r\n") {
+		t.Errorf("it shows %q", shown.String())
+	}
+	g.vms.set(coppice.Stopped)
+	g.cut()
+	if err := tm.Wait(); err == nil || !strings.Contains(tm.errs.String(), "is not running") {
+		t.Errorf("after a stop: %v, %q", err, &tm.errs)
+	}
+	if !strings.HasPrefix(tm.errs.String(), "coppice: waking oak ...\r\n") {
+		t.Errorf("it says %q", &tm.errs)
+	}
+}
