@@ -147,6 +147,12 @@ func testSSHExec(t *testing.T, u *sshUser, vm string) {
 	if out := u.fail(255, "ssh", u.at(vm+"+bob"), "true"); !strings.Contains(out, `no such user in the guest: "bob"`) {
 		t.Errorf("as nobody: %q", out)
 	}
+	// With nothing set up, by the program itself.
+	easy := exec.CommandContext(deadline(u.t), install.program, "ssh", "-u", "alice", vm, "--", "id -un; exit 4")
+	easy.Env = append(os.Environ(), "HOME="+u.dir)
+	if out, _ := easy.CombinedOutput(); string(out) != "alice\n" || easy.ProcessState.ExitCode() != 4 {
+		t.Errorf("coppice ssh: %v, %s", easy.ProcessState, out)
+	}
 	cmd := u.command("ssh", "-o", "SetEnv=GREETING=hello", u.at(vm), "echo $GREETING; cat; echo over >&2")
 	cmd.Stdin = strings.NewReader("from here\n")
 	if out, err := cmd.CombinedOutput(); err != nil || string(out) != "hello\nfrom here\nover\n" {

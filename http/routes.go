@@ -66,6 +66,7 @@ func (s *Server) routes() []route {
 
 		{"GET", "/v1/limits", owner, "limits", "Say what the account may have at a time, and what it has", typed(s.limits)},
 		{"GET", "/v1/events", owner, "events", "Report what happens to VMs, as server-sent events; comments say that the stream lives", plain(s.events, returns("text/event-stream"))},
+		{"GET", "/v1/ssh", holder, "sshGateway", "Say where SSH to VMs is served, and the key it is known by", typed(s.sshGateway)},
 		{"GET", "/v1/tree", owner, "tree", "Say where VMs and snapshots come from, and what they take of the host", typed(s.tree)},
 
 		{"POST", "/v1/vms/{vm_id}/exec-await", guestUser, "execAwait", "Run a command to its end", parsed[execInput, api.ExecResult](s.execAwait)},

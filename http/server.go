@@ -21,6 +21,7 @@ import (
 	"github.com/go-chi/chi/v5"
 
 	"github.com/coppice-vm/coppice"
+	"github.com/coppice-vm/coppice/api"
 )
 
 const (
@@ -90,7 +91,7 @@ type Access interface {
 	Identities
 }
 
-// Config is what a [Server] needs. All of it is required but IngressURL.
+// Config is what a [Server] needs. All of it is required but IngressURL and SSH.
 type Config struct {
 	VMs     VMs
 	Access  Access
@@ -103,6 +104,7 @@ type Config struct {
 	// IngressURL is where a port of a VM is by HTTP, with {port} and {vm} to be
 	// filled in; empty if it is nowhere.
 	IngressURL string
+	SSH        api.SSHGateway // no port: there is none
 }
 
 // A Server is the API as an [http.Handler] and on a listener.

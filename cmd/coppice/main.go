@@ -71,6 +71,9 @@ func (m *Main) Do(args []string) int {
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer stop()
 	context.AfterFunc(ctx, stop)
+	if m.answerSSH(args) {
+		return 0
+	}
 	err := m.Parse(args)
 	if err == nil {
 		err = m.Run(ctx)

@@ -141,11 +141,12 @@ func (d *daemon) serve(ctx context.Context, c config, db *sqlite.DB) (err error)
 		return err
 	}
 	authority := access.New(db, d.log)
-	if err := d.serveSSH(ctx, c, authority); err != nil {
+	sshGateway, err := d.serveSSH(ctx, c, authority)
+	if err != nil {
 		return err
 	}
 	d.server, err = http.New(http.Config{
-		VMs: d.manager, Access: authority, Log: d.log, Version: version(), SpoolDir: c.data, IngressURL: ingressURL,
+		VMs: d.manager, Access: authority, Log: d.log, Version: version(), SpoolDir: c.data, IngressURL: ingressURL, SSH: sshGateway,
 		Ready: func(ctx context.Context) error {
 			_, err := db.VMs(ctx, coppice.VMFilter{})
 			return err

@@ -6,25 +6,28 @@ import (
 	"fmt"
 	"io/fs"
 	"net"
+	"strings"
 
 	"golang.org/x/crypto/ssh"
 
 	"github.com/coppice-vm/coppice/access"
+	"github.com/coppice-vm/coppice/api"
 	"github.com/coppice-vm/coppice/sshgate"
 )
 
-// serveSSH opens the SSH gateway, if there is to be one.
-func (d *daemon) serveSSH(ctx context.Context, c config, authority *access.Authority) error {
+// serveSSH opens the SSH gateway, if there is to be one, and returns what the
+// API says of it.
+func (d *daemon) serveSSH(ctx context.Context, c config, authority *access.Authority) (said api.SSHGateway, err error) {
 	if c.sshListen == off || c.sshListen == "" {
-		return nil
+		return said, nil
 	}
 	key, err := c.dir().EnsureHostKey()
 	if err != nil {
-		return err
+		return said, err
 	}
 	listener, err := new(net.ListenConfig).Listen(ctx, "tcp", c.sshListen)
 	if err != nil {
-		return fmt.Errorf("%w (choose another address with --ssh-listen, or off)", err)
+		return said, fmt.Errorf("%w (choose another address with --ssh-listen, or off)", err)
 	}
 	gate := sshgate.New(sshgate.Config{VMs: d.manager, Access: authority, HostKey: key, Log: d.log})
 	go func() { d.served <- gate.Serve(listener) }()
@@ -34,7 +37,17 @@ func (d *daemon) serveSSH(ctx context.Context, c config, authority *access.Autho
 		return gate.Shutdown(ctx)
 	})
 	d.log.Info("serving SSH", "address", listener.Addr(), "host key", ssh.FingerprintSHA256(key.PublicKey()))
-	return nil
+	return sshSaid(listener.Addr(), key.PublicKey()), nil
+}
+
+// sshSaid is what the API says of a gateway.
+func sshSaid(addr net.Addr, key ssh.PublicKey) api.SSHGateway {
+	at := addr.(*net.TCPAddr)
+	said := api.SSHGateway{Port: at.Port, HostKey: strings.TrimSpace(string(ssh.MarshalAuthorizedKey(key)))}
+	if !at.IP.IsUnspecified() {
+		said.Host = at.IP.String()
+	}
+	return said
 }
 
 // findSSH says by what clients know the SSH gateway.

@@ -20,6 +20,7 @@ import (
 	"github.com/coppice-vm/coppice/internal/host"
 	"github.com/coppice-vm/coppice/lifecycle"
 	"github.com/coppice-vm/coppice/mem"
+	"github.com/coppice-vm/coppice/sshgate"
 )
 
 // serveTwin serves a host whose VMs are in memory only, and whose guests are
@@ -51,10 +52,26 @@ func serveTwinWith(t testing.TB, home string) (host.Credentials, *mem.Store) {
 	if err != nil {
 		t.Fatal(err)
 	}
+	hostKey, err := host.Dir(t.TempDir()).EnsureHostKey()
+	if err != nil {
+		t.Fatal(err)
+	}
+	sshListener, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	gate := sshgate.New(sshgate.Config{VMs: vms, Access: authority, HostKey: hostKey, Log: log})
+	go gate.Serve(sshListener)
+	t.Cleanup(func() {
+		if err := gate.Shutdown(context.Background()); err != nil {
+			t.Error(err)
+		}
+	})
 	server, err := http.New(http.Config{
 		VMs: vms, Access: authority, Log: log, Version: "test", SpoolDir: t.TempDir(),
 		Ready:      func(context.Context) error { return nil },
 		IngressURL: "http://{port}-{vm}.vm.localhost:4780",
+		SSH:        sshSaid(sshListener.Addr(), hostKey.PublicKey()),
 	})
 	if err != nil {
 		t.Fatal(err)
