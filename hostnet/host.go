@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"net/netip"
 	"os"
 	"slices"
 	"strings"
@@ -63,6 +64,21 @@ func receive() error {
 	return nil
 }
 
+// hostAddresses returns the IPv4 addresses that the host has now.
+func hostAddresses() ([]netip.Addr, error) {
+	list, err := netlink.AddrList(nil, netlink.FAMILY_V4)
+	if err != nil {
+		return nil, err
+	}
+	var all []netip.Addr
+	for _, a := range list {
+		if addr, ok := netip.AddrFromSlice(a.IP.To4()); ok && !slices.Contains(all, addr) {
+			all = append(all, addr)
+		}
+	}
+	return all, nil
+}
+
 // Purge takes away every network kept in a directory, and the host's rules if
 // no uplink needs them any more.
 func Purge(ctx context.Context, dir string) error {
@@ -109,7 +125,7 @@ func Check() error {
 	if _, err := os.Stat("/dev/net/tun"); err != nil {
 		return fmt.Errorf("taps cannot be made: %w (modprobe tun)", err)
 	}
-	ns, err := newNamespace(func() error { return errors.Join(furnish(), fence(), enforce(coppice.EgressOpen)) })
+	ns, err := newNamespace(func() error { return errors.Join(furnish(), fence(), enforce(coppice.EgressOpen, nil)) })
 	if err != nil {
 		return err
 	}

@@ -135,7 +135,7 @@ func (n *Network) put(g *guest, egress coppice.Egress) error {
 		g.names.obey(egress)
 	}
 	if egress.Closed() {
-		if err := inside(g.ns, func() error { return errors.Join(enforce(egress), cutUplink()) }); err != nil || g.names == nil {
+		if err := inside(g.ns, func() error { return errors.Join(enforce(egress, nil), cutUplink()) }); err != nil || g.names == nil {
 			return err
 		}
 		g.names.close()
@@ -145,13 +145,16 @@ func (n *Network) put(g *guest, egress coppice.Egress) error {
 	if err := uplink(g.ns); err != nil {
 		return err
 	}
-	if err := inside(g.ns, func() error { return enforce(egress) }); err != nil {
+	host, err := hostAddresses()
+	if err != nil {
+		return err
+	}
+	if err := inside(g.ns, func() error { return enforce(egress, host) }); err != nil {
 		return err
 	}
 	if g.names != nil {
 		return nil
 	}
-	var err error
 	g.names, err = n.newResolver(g.ns, egress)
 	return err
 }

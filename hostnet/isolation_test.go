@@ -135,6 +135,15 @@ func TestNobodyElse(t *testing.T) {
 	if !guest.reaches(netip.AddrPortFrom(world["inside.example"], echoPort)) {
 		t.Errorf("the guest does not reach what it may")
 	}
+	// Even if somebody removes all rules from the host.
+	must(t, dismiss())
+	if guest.reaches(netip.AddrPortFrom(hostOutside.Addr(), echoPort)) {
+		t.Errorf("the guest reaches the host, which has no rules any more")
+	}
+	must(t, n.SetUp(t.Context(), other, coppice.EgressOpen)) // which puts them in place again
+	if !guest.reaches(netip.AddrPortFrom(world["inside.example"], echoPort)) {
+		t.Errorf("the guest does not reach what it may")
+	}
 }
 
 // TestResolver holds how names are resolved, beyond what the port promises.
@@ -174,7 +183,9 @@ func TestResolver(t *testing.T) {
 	if answer := ask("udp", "nowhere.example", dns.TypeA); answer.Rcode != dns.RcodeNameError {
 		t.Errorf("a name that is not there: %v", answer)
 	}
-	n.Resolvers = []netip.AddrPort{netip.MustParseAddrPort("20.0.0.53:54")} // where nobody is
+	deaf := open(t, t.TempDir())
+	deaf.Resolvers = []netip.AddrPort{netip.MustParseAddrPort("20.0.0.53:54")} // where nobody is
+	_, guest = attach(t, deaf, coppice.EgressOpen)
 	if answer := ask("udp", "public.example", dns.TypeA); answer.Rcode != dns.RcodeServerFailure {
 		t.Errorf("a resolver that does not answer: %v", answer)
 	}

@@ -157,6 +157,9 @@ func (n *Network) Tap(id coppice.VMID) (tap *os.File, err error) {
 
 // uplink gives a namespace a way out, if it has none. It is called on the host.
 func uplink(ns *os.File) error {
+	if err := receive(); err != nil {
+		return err
+	}
 	whole := false
 	if err := inside(ns, func() (err error) {
 		whole, err = uplinked()
@@ -165,9 +168,6 @@ func uplink(ns *os.File) error {
 		}
 		return err
 	}); err != nil || whole {
-		return err
-	}
-	if err := receive(); err != nil {
 		return err
 	}
 	slot, err := addUplink(ns)

@@ -167,6 +167,14 @@ func prohibit() phrase {
 }
 func reset() phrase { return phrase{&expr.Reject{Type: unix.NFT_REJECT_TCP_RST}} }
 
+// addresses returns the elements of a set of addresses.
+func addresses(all []netip.Addr) (elements []nftables.SetElement) {
+	for _, a := range all {
+		elements = append(elements, nftables.SetElement{Key: a.AsSlice()})
+	}
+	return elements
+}
+
 // ranges returns the elements of a set of intervals: where each begins and
 // where it has ended. The kernel takes none that overlap.
 func ranges(networks []netip.Prefix) []nftables.SetElement {

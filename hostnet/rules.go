@@ -22,9 +22,9 @@ const dnsPort = 53
 type ruleset struct {
 	table   *nftables.Table
 	forward *nftables.Chain
-	// networks may be reached, whatever they are; learned are the addresses of
-	// names, which may be if they are public.
-	networks, notPublic, learned *nftables.Set
+	// networks may be reached, whatever they are, but for what is the host's;
+	// learned are the addresses of names, which may be if they are public.
+	host, networks, notPublic, learned *nftables.Set
 }
 
 func rules() ruleset {
@@ -32,6 +32,7 @@ func rules() ruleset {
 	return ruleset{
 		table:     table,
 		forward:   &nftables.Chain{Name: "forward", Table: table},
+		host:      &nftables.Set{Table: table, Name: "host", KeyType: nftables.TypeIPAddr},
 		networks:  &nftables.Set{Table: table, Name: "networks", KeyType: nftables.TypeIPAddr, Interval: true},
 		notPublic: &nftables.Set{Table: table, Name: "not-public", KeyType: nftables.TypeIPAddr, Interval: true},
 		learned:   &nftables.Set{Table: table, Name: "learned", KeyType: nftables.TypeIPAddr, HasTimeout: true},
@@ -50,7 +51,7 @@ func fence() error {
 	}
 	r := rules()
 	c.AddTable(r.table)
-	for set, networks := range map[*nftables.Set][]netip.Prefix{r.networks: nil, r.notPublic: coppice.NotPublic, r.learned: nil} {
+	for set, networks := range map[*nftables.Set][]netip.Prefix{r.host: nil, r.networks: nil, r.notPublic: coppice.NotPublic, r.learned: nil} {
 		if err := c.AddSet(set, ranges(networks)); err != nil {
 			return err
 		}
@@ -93,8 +94,9 @@ func fenceTap(c *nftables.Conn) error {
 
 // enforce puts a policy in force in the namespace of the thread, in one step. A
 // connection that was accepted bears the mark of the policy that did it, and
-// is looked at again when there is another.
-func enforce(egress coppice.Egress) error {
+// is looked at again when there is another. The host's addresses are prohibited
+// here too: nobody but coppice has a hand in these rules.
+func enforce(egress coppice.Egress, host []netip.Addr) error {
 	c, err := nftables.New()
 	if err != nil {
 		return err
@@ -106,6 +108,12 @@ func enforce(egress coppice.Egress) error {
 	c.FlushSet(r.networks)
 	if networks := ranges(egress.Networks()); len(networks) > 0 {
 		if err := c.SetAddElements(r.networks, networks); err != nil {
+			return err
+		}
+	}
+	c.FlushSet(r.host)
+	if len(host) > 0 {
+		if err := c.SetAddElements(r.host, addresses(host)); err != nil {
 			return err
 		}
 	}
@@ -127,6 +135,7 @@ func (r ruleset) allow(c *nftables.Conn, open bool) {
 	yes := append(mark(policy), accept()...)
 
 	rule(c, r.forward, notIPv4(), drop())
+	rule(c, r.forward, outward, in(ipDestination, r.host), prohibit())
 	for _, path := range []phrase{outward, inward} {
 		rule(c, r.forward, path, state(underway), marked(policy), accept())
 	}
