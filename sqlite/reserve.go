@@ -15,14 +15,30 @@ import (
 // deleted there. SQLite starts the log over every 4 MiB.
 const reserveBytes = 8 << 20
 
-// reserve sets space aside for the log of the database in the file path, as
-// far as there is any.
+// openBytes are set aside for opening the database, when SQLite makes its index
+// of the log anew: 32 KiB, and what the file system needs to find them.
+const openBytes = 256 << 10
+
+// yield gives back what was set aside for opening the database in the file path.
+func yield(path string) error { return setAside(path+"-reserve", 0) }
+
+// reserve sets space aside for the log of the database in the file path, and for
+// the next time that it is opened, as far as there is any.
 func reserve(path string) error {
-	f, err := os.OpenFile(path+"-wal", os.O_RDWR|os.O_CREATE, 0o600)
+	return errors.Join(setAside(path+"-wal", reserveBytes), setAside(path+"-reserve", openBytes))
+}
+
+// setAside gives a file space that is not used yet, or takes it away.
+func setAside(name string, bytes int64) error {
+	f, err := os.OpenFile(name, os.O_RDWR|os.O_CREATE, 0o600)
 	if err != nil {
 		return err
 	}
-	err = unix.Fallocate(int(f.Fd()), unix.FALLOC_FL_KEEP_SIZE, 0, reserveBytes)
+	if bytes == 0 {
+		err = f.Truncate(0) // drops what is beyond the end, too
+	} else {
+		err = unix.Fallocate(int(f.Fd()), unix.FALLOC_FL_KEEP_SIZE, 0, bytes)
+	}
 	if errors.Is(err, unix.ENOSPC) || errors.Is(err, unix.EOPNOTSUPP) {
 		err = nil
 	}

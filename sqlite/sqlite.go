@@ -86,6 +86,9 @@ func connect(path string, n int, params url.Values) (*sql.DB, error) {
 // which it then stays in. The migrations come first: they refuse a file that
 // is not ours, which must not be touched.
 func prepare(ctx context.Context, db *sql.DB, path string) error {
+	if err := yield(path); err != nil {
+		return err
+	}
 	if err := migrate(ctx, db); err != nil {
 		return err
 	}
