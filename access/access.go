@@ -22,6 +22,7 @@ const useInterval = time.Hour
 type Store interface {
 	coppice.Accounts
 	coppice.Keys
+	coppice.SSHKeys
 	coppice.Identities
 	coppice.Tokens
 	coppice.Grants

@@ -16,6 +16,7 @@ type People interface {
 	Records
 	coppice.Accounts
 	coppice.Keys
+	coppice.SSHKeys
 	coppice.Identities
 	coppice.Tokens
 	coppice.Grants

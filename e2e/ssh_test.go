@@ -121,7 +121,7 @@ func TestSSH(t *testing.T) {
 	t.Run("exec", func(t *testing.T) { testSSHExec(t, u.in(t), vm) })
 	t.Run("files", func(t *testing.T) { testSSHFiles(t, u.in(t), vm) })
 	t.Run("ports", func(t *testing.T) { testSSHPorts(t, u.in(t), c, vm) })
-	t.Run("agent", func(t *testing.T) { testSSHAgent(t, u.in(t), vm) })
+	t.Run("agent", func(t *testing.T) { testSSHAgent(t, u.in(t), c, vm) })
 	t.Run("wake", func(t *testing.T) {
 		if _, err := c.Suspend(deadline(t), vm); err != nil {
 			t.Fatal(err)
@@ -370,7 +370,7 @@ until curl -s 127.0.0.1:8000 >/dev/null; do sleep 0.1; done`)
 	}
 }
 
-func testSSHAgent(t *testing.T, u *sshUser, vm string) {
+func testSSHAgent(t *testing.T, u *sshUser, c *client.Client, vm string) {
 	key := u.file("id")
 	if out, err := exec.CommandContext(deadline(t), "ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-C", "of the client", "-f", key).CombinedOutput(); err != nil {
 		t.Fatalf("ssh-keygen: %v\n%s", err, out)
@@ -414,6 +414,20 @@ print(b"of the client" in s.recv(4096), oct(os.stat(os.environ["SSH_AUTH_SOCK"])
 	if err != nil {
 		t.Fatal(err)
 	}
+	// Registered, it lets in with no password.
+	registered, err := c.AddSSHKey(deadline(t), api.AddSSHKey{PublicKey: string(public)})
+	if err != nil {
+		t.Fatal(err)
+	}
+	byKey := u.in(t)
+	byKey.password = ""
+	if out := byKey.run("ssh", "-i", key, u.at(vm+"+alice"), "id -un"); out != "alice\n" {
+		t.Errorf("by a key: %q", out)
+	}
+	if err := c.RemoveSSHKey(deadline(t), registered.ID); err != nil {
+		t.Fatal(err)
+	}
+	byKey.fail(255, "ssh", "-i", key, u.at(vm+"+alice"), "true")
 	u.run("ssh", u.at(vm+"+alice"), "mkdir -m 700 .ssh; echo '"+strings.TrimSpace(string(public))+"' >.ssh/authorized_keys")
 	u.run("ssh", u.at(vm), "systemctl start ssh")
 	if out := u.run("ssh", "-i", key, "-o", "StrictHostKeyChecking=no", "-J", u.at(vm)+":"+u.port, "-p", "22", "alice@localhost", "id -un; echo $SSH_CONNECTION"); !strings.HasPrefix(out, "alice\n") {

@@ -41,6 +41,9 @@ func (s *Server) accessRoutes() []route {
 		{"GET", "/v1/keys", owner, "listKeys", "List the account's API keys, oldest first", typed(s.listKeys)},
 		{"POST", "/v1/keys", owner, "createKey", "Make an API key, whose secret is shown once", typed(s.createKey)},
 		{"DELETE", "/v1/keys/{key_id}", owner, "revokeKey", "Revoke an API key, and end what it let in", typed(s.revokeKey)},
+		{"GET", "/v1/ssh-keys", owner, "listSSHKeys", "List the account's SSH keys, oldest first", typed(s.listSSHKeys)},
+		{"POST", "/v1/ssh-keys", owner, "addSSHKey", "Let the bearer of an SSH key log in to the account's VMs", typed(s.addSSHKey)},
+		{"DELETE", "/v1/ssh-keys/{key_id}", owner, "removeSSHKey", "Remove an SSH key, and end what it let in", typed(s.removeSSHKey)},
 
 		{"GET", "/v1/accounts", admin, "listAccounts", "List the host's accounts, oldest first", typed(s.listAccounts)},
 		{"POST", "/v1/accounts", admin, "createAccount", "Make an account and its first API key, whose secret is shown once", typed(s.createAccount)},

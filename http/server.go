@@ -87,6 +87,7 @@ type Snapshots interface {
 type Access interface {
 	Authenticator
 	Keys
+	SSHKeys
 	Accounts
 	Identities
 }

@@ -17,6 +17,7 @@ type people struct {
 	accounts   map[coppice.AccountID]coppice.Account
 	gone       map[coppice.AccountID]bool // accounts that were deleted
 	keys       map[coppice.KeyID]coppice.APIKey
+	sshKeys    map[coppice.KeyID]coppice.SSHKey
 	identities map[coppice.IdentityID]coppice.Identity
 	tokens     map[coppice.TokenID]coppice.Token
 	grants     map[coppice.GrantID]coppice.Grant
@@ -27,6 +28,7 @@ func newPeople() people {
 		accounts:   map[coppice.AccountID]coppice.Account{},
 		gone:       map[coppice.AccountID]bool{},
 		keys:       map[coppice.KeyID]coppice.APIKey{},
+		sshKeys:    map[coppice.KeyID]coppice.SSHKey{},
 		identities: map[coppice.IdentityID]coppice.Identity{},
 		tokens:     map[coppice.TokenID]coppice.Token{},
 		grants:     map[coppice.GrantID]coppice.Grant{},
@@ -121,6 +123,7 @@ func (s *Store) DeleteAccount(ctx context.Context, id coppice.AccountID, _ time.
 		delete(s.limits, id)
 		s.gone[id] = true
 		maps.DeleteFunc(s.keys, func(_ coppice.KeyID, k coppice.APIKey) bool { return k.Account == id })
+		maps.DeleteFunc(s.sshKeys, func(_ coppice.KeyID, k coppice.SSHKey) bool { return k.Account == id })
 		for _, i := range s.identities {
 			if i.Account == id {
 				s.forget(i.ID)

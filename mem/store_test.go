@@ -26,6 +26,7 @@ func TestHistory(t *testing.T) {
 
 func TestAccounts(t *testing.T) {
 	conformance.TestAccounts(t, func(*testing.T) conformance.People { return mem.NewStore() })
+	conformance.TestSSHKeys(t, func(*testing.T) conformance.People { return mem.NewStore() })
 }
 
 func TestIdentities(t *testing.T) {

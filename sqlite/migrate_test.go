@@ -34,6 +34,9 @@ func TestMigrate(t *testing.T) {
 			if version >= 5 {
 				wantPeople(t, db)
 			}
+			if key, err := db.SSHKeyByFingerprint(t.Context(), "SHA256:print"); (err == nil) != (version >= 8) || err == nil && key.Name != "laptop" {
+				t.Errorf("SSH key %+v, %v", key, err)
+			}
 		})
 	}
 }

@@ -43,6 +43,7 @@ func TestHistory(t *testing.T) {
 
 func TestAccounts(t *testing.T) {
 	conformance.TestAccounts(t, func(t *testing.T) conformance.People { return open(t, tempFile(t)) })
+	conformance.TestSSHKeys(t, func(t *testing.T) conformance.People { return open(t, tempFile(t)) })
 }
 
 func TestIdentities(t *testing.T) {

@@ -22,6 +22,8 @@ const (
 	keepAliveTime = 90 * time.Second
 )
 
+var errNoKeys = errors.New("none of the client's keys is known")
+
 var errSilent = errors.New("the client does not answer")
 
 // A conn is a connection of somebody who has logged in.
@@ -81,6 +83,9 @@ func (g *Gateway) logIn(ctx context.Context, raw net.Conn, a *attempt) (*ssh.Ser
 	sc, channels, requests, err := ssh.NewServerConn(raw, a.config())
 	if err != nil {
 		a.log.Debug("ssh: no login", "error", err)
+		if a.offered && !a.failed {
+			a.fail(loginName{}, errNoKeys)
+		}
 		return nil, nil, nil
 	}
 	raw.SetDeadline(time.Time{})

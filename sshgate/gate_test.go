@@ -1,6 +1,7 @@
 package sshgate
 
 import (
+	"bytes"
 	"context"
 	"crypto/ed25519"
 	"crypto/rand"
@@ -28,7 +29,10 @@ const (
 )
 
 // fakeAccess knows one key, and one token, which may be user in oak.
-type fakeAccess struct{ revoked context.Context }
+type fakeAccess struct {
+	revoked context.Context
+	known   string
+}
 
 func (a fakeAccess) ByKey(ctx context.Context, secret string, do func(context.Context, coppice.Principal)) error {
 	if secret != "key" {
@@ -39,6 +43,14 @@ func (a fakeAccess) ByKey(ctx context.Context, secret string, do func(context.Co
 	defer context.AfterFunc(a.revoked, func() { end(coppice.ErrRevoked) })()
 	do(visit, coppice.Principal{Account: account})
 	return nil
+}
+
+// The one SSH key that is known is the one whose fingerprint is in known.
+func (a fakeAccess) ByPublicKey(ctx context.Context, fingerprint string, do func(context.Context, coppice.Principal)) error {
+	if fingerprint != a.known {
+		return coppice.ErrNoKey
+	}
+	return a.ByKey(ctx, "key", do)
 }
 
 func (fakeAccess) ByToken(ctx context.Context, secret string, vm coppice.VMID, do func(context.Context, coppice.Principal)) error {
@@ -150,7 +162,7 @@ func newGate(t *testing.T) *gate {
 	revoked, revoke := context.WithCancel(context.Background())
 	t.Cleanup(revoke)
 	g.vms, g.revoke = &fakeVMs{guest: session}, revoke
-	g.Gateway = New(Config{VMs: g.vms, Access: fakeAccess{revoked}, HostKey: key, Log: slog.New(slog.NewTextHandler(t.Output(), nil))})
+	g.Gateway = New(Config{VMs: g.vms, Access: fakeAccess{revoked, ssh.FingerprintSHA256(sshKey(t, 1).PublicKey())}, HostKey: key, Log: slog.New(slog.NewTextHandler(t.Output(), nil))})
 	l, err := net.Listen("tcp", "127.0.0.1:0")
 	must(t, err)
 	g.addr = l.Addr().String()
@@ -163,6 +175,14 @@ func newGate(t *testing.T) *gate {
 		must(t, <-served)
 	})
 	return g
+}
+
+// sshKey returns the nth of some SSH keys.
+func sshKey(t *testing.T, n byte) ssh.Signer {
+	t.Helper()
+	key, err := ssh.NewSignerFromKey(ed25519.NewKeyFromSeed(bytes.Repeat([]byte{n}, ed25519.SeedSize)))
+	must(t, err)
+	return key
 }
 
 // dialGuest connects to the guest, and cut cuts the connection.

@@ -38,6 +38,9 @@ type attempt struct {
 	ctx  context.Context // of the connection
 	from netip.Prefix
 	log  *slog.Logger
+	// offered is true if there was a key to be tried, and failed if a failure
+	// has been taken note of.
+	offered, failed bool
 }
 
 // config is how a client may log in.
@@ -55,6 +58,20 @@ func (a *attempt) config() *ssh.ServerConfig {
 		},
 		PasswordCallback: func(meta ssh.ConnMetadata, password []byte) (*ssh.Permissions, error) {
 			return a.bySecret(meta, string(password))
+		},
+		// A client asks about many keys, and proves that it has one of them.
+		PublicKeyCallback: func(meta ssh.ConnMetadata, key ssh.PublicKey) (*ssh.Permissions, error) {
+			a.offered = true
+			err := a.Access.ByPublicKey(a.ctx, ssh.FingerprintSHA256(key), func(context.Context, coppice.Principal) {})
+			if err != nil && !errors.Is(err, coppice.ErrNoKey) {
+				a.log.Error("ssh: a login could not be judged", "error", err)
+			}
+			return nil, err
+		},
+		VerifiedPublicKeyCallback: func(meta ssh.ConnMetadata, key ssh.PublicKey, _ *ssh.Permissions, _ string) (*ssh.Permissions, error) {
+			return a.judge(meta, func(name loginName) (*login, error) {
+				return a.admit(name, a.byPublicKey(ssh.FingerprintSHA256(key)))
+			})
 		},
 	}
 	config.AddHostKey(a.HostKey)
@@ -102,6 +119,7 @@ func (a *attempt) judge(meta ssh.ConnMetadata, find func(loginName) (*login, err
 
 // fail takes note of a login that failed. Of the name nothing is logged that may be a secret.
 func (a *attempt) fail(name loginName, why error) {
+	a.failed = true
 	a.failures.add(a.from)
 	a.log.Warn("ssh: login refused", "vm", name.vm, "user", name.user, "reason", why)
 }
@@ -111,6 +129,12 @@ type entrance = func(ctx context.Context, vm coppice.VMID, do func(context.Conte
 func (g *Gateway) byKey(secret string) entrance {
 	return func(ctx context.Context, _ coppice.VMID, do func(context.Context, coppice.Principal)) error {
 		return g.Access.ByKey(ctx, secret, do)
+	}
+}
+
+func (g *Gateway) byPublicKey(fingerprint string) entrance {
+	return func(ctx context.Context, _ coppice.VMID, do func(context.Context, coppice.Principal)) error {
+		return g.Access.ByPublicKey(ctx, fingerprint, do)
 	}
 }
 

@@ -123,3 +123,31 @@ func TestRevoked(t *testing.T) {
 		t.Error("the connection ended well")
 	}
 }
+
+// A key that is registered lets in whoever has it, wherever it is among those
+// that are offered; others count as one failure for all of them.
+func TestPublicKeys(t *testing.T) {
+	g := newGate(t)
+	known, unknown := sshKey(t, 1), sshKey(t, 2)
+	c, err := g.dial("oak+user", ssh.PublicKeys(unknown, known))
+	must(t, err)
+	defer c.Close()
+	if out, _, err := run(t, c, "echo $USER"); out != "user\n" || err != nil {
+		t.Errorf("%q, %v", out, err)
+	}
+	from := origin(addr("127.0.0.1:1"))
+	if _, failed := g.failures.until[from]; failed {
+		t.Error("a key that was offered in vain before another counts as a failure")
+	}
+	if _, err := g.dial("oak", ssh.PublicKeys(unknown, sshKey(t, 3))); err == nil || !strings.Contains(err.Error(), "unable to authenticate") {
+		t.Errorf("by an unknown key: %v", err)
+	}
+	g.await("counted", func() bool {
+		g.failures.mu.Lock()
+		defer g.failures.mu.Unlock()
+		return !g.failures.until[from].IsZero()
+	})
+	if left := time.Until(g.failures.until[from]); left > forgiveTime {
+		t.Errorf("it counts as more than one failure: %v", left)
+	}
+}

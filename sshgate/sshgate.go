@@ -46,6 +46,9 @@ type VMs interface {
 type Access interface {
 	// ByKey calls do with whom the API key secret acts for. [coppice.ErrNoKey] if there is none.
 	ByKey(ctx context.Context, secret string, do func(context.Context, coppice.Principal)) error
+	// ByPublicKey calls do with whom the SSH key with that fingerprint acts for.
+	// [coppice.ErrNoKey] if there is none.
+	ByPublicKey(ctx context.Context, fingerprint string, do func(context.Context, coppice.Principal)) error
 	// ByToken calls do with whom the identity's token secret acts for, with the
 	// grant for vm if that is not empty. [coppice.ErrNoToken] if there is no such
 	// token, [coppice.ErrNoGrant] if there is no grant.

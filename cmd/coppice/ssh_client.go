@@ -152,7 +152,8 @@ func (m *Main) sshConfigCommand() *cobra.Command {
 		Short: "Print what ssh, and what uses it, needs to know of VMs",
 		Long: `Print what ssh, and what uses it, needs to know of VMs: of all, if none is named.
 It is for ~/.ssh/config, for scp, rsync, ProxyJump, VS Code's Remote-SSH and the
-like. A VM is called coppice-NAME there; the password is an API key.`,
+like. A VM is called coppice-NAME there. A registered key (coppice
+ssh-keys) lets you in, or an API key as the password.`,
 		Example:           `  coppice ssh-config >~/.ssh/coppice    # and in ~/.ssh/config: Include coppice`,
 		ValidArgsFunction: m.completeVMs,
 		RunE:              m.then(m.sshConfig),
