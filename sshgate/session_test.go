@@ -7,7 +7,9 @@ import (
 	"net"
 	"os"
 	"path/filepath"
+	"strconv"
 	"strings"
+	"sync"
 	"testing"
 
 	"github.com/pkg/sftp"
@@ -206,4 +208,29 @@ func TestShutdown(t *testing.T) {
 	if _, err := g.dial("oak", ssh.Password("key")); err == nil {
 		t.Error("it still listens")
 	}
+}
+
+func TestManyAtOnce(t *testing.T) {
+	g := newGate(t)
+	var all sync.WaitGroup
+	for i := range 200 {
+		all.Go(func() {
+			c, err := g.dial("oak", ssh.Password("key"))
+			if err != nil {
+				t.Error(err)
+				return
+			}
+			defer c.Close()
+			s, err := c.NewSession()
+			if err != nil {
+				t.Error(err)
+				return
+			}
+			want := strconv.Itoa(i) + "\n"
+			if out, err := s.Output("echo " + strconv.Itoa(i)); string(out) != want || err != nil {
+				t.Errorf("%q, %v, want %q", out, err, want)
+			}
+		})
+	}
+	all.Wait()
 }

@@ -42,7 +42,7 @@ func (m *Main) benchCommand() *cobra.Command {
 		}),
 	}
 	exec.Flags().IntVarP(&runs, "runs", "n", 100, "how often")
-	cmd.AddCommand(boot, exec)
+	cmd.AddCommand(boot, exec, m.benchSSHCommand())
 	m.addForkBenches(cmd)
 	return cmd
 }
