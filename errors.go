@@ -19,6 +19,7 @@ var (
 	ErrGuestGone = errors.New("the connection to the guest broke")
 	ErrNoSpace   = errors.New("the pool is full")
 	ErrNoNetwork = errors.New("the VM has no network")
+	ErrNoMapping = errors.New("no such mapping")
 	ErrRefused   = errors.New("nothing listens on that port of the guest")
 )
 
@@ -83,6 +84,9 @@ const (
 	CodeExecEmpty        Code = "EXEC_EMPTY"
 	CodeUserNotFound     Code = "USER_NOT_FOUND"
 	CodeFilesBadRequest  Code = "FILES_BAD_REQUEST"
+	CodeInvalidDomain    Code = "INVALID_DOMAIN"
+	CodeDomainExists     Code = "DOMAIN_ALREADY_EXISTS"
+	CodeNoDomainOwner    Code = "NO_DOMAIN_OWNERSHIP"
 	CodeFileNotFound     Code = "FILE_NOT_FOUND"
 
 	CodeInvalidSessionID  Code = "INVALID_SESSION_ID" // of a terminal, as are those below

@@ -40,6 +40,8 @@ type VMSpec struct {
 
 	Egress      *string      `json:"egress,omitempty" doc:"What the VM may reach: open, closed, or a list of networks and names; absent is the host's default"`
 	Persistence *Persistence `json:"persistence,omitempty"`
+
+	Domains []Domain `json:"domains,omitempty" doc:"Host names that are to lead to the VM"`
 }
 
 // An IdleTimeout is a member that may be absent, null or a number of seconds,

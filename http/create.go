@@ -26,11 +26,18 @@ func (s *Server) createVM(ctx context.Context, who caller, in *createInput) (api
 		return api.Created{}, err
 	}
 	spec.Account = who.Account
+	domains := domainsOf(&in.Body)
+	if err := s.checkDomains(ctx, who, domains); err != nil {
+		return api.Created{}, err
+	}
 	vm, err := s.config.VMs.Create(ctx, spec)
 	if err != nil {
 		return api.Created{}, err
 	}
-	created := api.Created{ID: string(vm.ID), Domains: []string{}}
+	created := api.Created{ID: string(vm.ID)}
+	if created.Domains, err = s.mapDomains(ctx, who, vm.ID, domains); err != nil {
+		return api.Created{}, err
+	}
 	if vm.Snapshot != "" {
 		created.SnapshotID = new(string(vm.Snapshot))
 	}
@@ -45,7 +52,6 @@ var unbuilt = map[string]string{
 	"aptDeps":           "run apt-get install in the VM",
 	"baseImage":         "start from the host's image",
 	"dockerCredentials": "start from the host's image",
-	"domains":           "leave it out",
 	"git":               "run git clone in the VM",
 	"gitRepos":          "run git clone in the VM",
 	"groups":            "run groupadd in the VM",
@@ -162,6 +168,16 @@ func pick(body *api.CreateVM) api.VMSpec {
 		}
 	}
 	return out
+}
+
+// domainsOf returns the host names that are to lead to a new VM.
+func domainsOf(body *api.CreateVM) []api.Domain {
+	for _, s := range []*api.VMSpec{body.Spec, body.Template, &body.VMSpec} {
+		if s != nil && s.Domains != nil {
+			return s.Domains
+		}
+	}
+	return nil
 }
 
 func first[T any](a, b *T) *T {

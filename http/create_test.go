@@ -76,7 +76,6 @@ func TestCreateRefuses(t *testing.T) {
 		{`{"additionalFiles":{"/a":{"content":"x"}}}`, "additionalFiles"},
 		{`{"users":[{"name":"u"}]}`, "users"},
 		{`{"groups":[{"name":"g"}]}`, "groups"},
-		{`{"domains":[{"domain":"a.b","vmPort":80}]}`, "domains"},
 		{`{"recreate":true}`, "recreate"},
 		{`{"nics":[{"vpc":"v","mode":"routed","ipv4":true}]}`, "nics"},
 		{`{"ports":[{"port":443,"targetPort":3000}]}`, "ports"},

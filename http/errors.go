@@ -66,6 +66,9 @@ var statusOf = map[coppice.Code]int{
 	coppice.CodeExecEmpty:        http.StatusBadRequest,
 	coppice.CodeUserNotFound:     http.StatusNotFound,
 	coppice.CodeFilesBadRequest:  http.StatusBadRequest,
+	coppice.CodeInvalidDomain:    http.StatusBadRequest,
+	coppice.CodeDomainExists:     http.StatusBadRequest,
+	coppice.CodeNoDomainOwner:    http.StatusForbidden,
 	coppice.CodeFileNotFound:     http.StatusNotFound,
 
 	coppice.CodeIdentityNotFound:     http.StatusNotFound,

@@ -25,7 +25,7 @@ func (s *Server) notOffered() []route {
 		{every, "/identity/v1/identities/{identity}/permissions/git/*", "git repositories"},
 		{every, "/auth/v1/background-requests/*", "background requests"},
 		{every, "/observability/v1/*", "logs through the API, other than a VM's console"},
-		{every, "/domains/v1/*", "domains"},
+		{every, "/domains/v1/*", "the verification of names, which need none here: map them"},
 		{every, "/dns/v1/*", "DNS records"},
 		{every, "/git/v1/*", "git repositories"},
 		{every, "/web/v1/*", "deployments"},

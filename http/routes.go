@@ -84,7 +84,7 @@ func (s *Server) routes() []route {
 		{"GET", "/v1/vms/{vm_id}/", guestUser, "", "List the parent of the home directory", plain(s.readFile, nil)},
 		{"POST", "/v1/vms/{vm_id}/watch-files", guestUser, "watchFiles", "Report changes below the home directory, as lines of JSON; blank lines say that the watch lives", plain(s.watchFiles, returns("application/x-ndjson"))},
 	}
-	return slices.Concat(offered, s.accessRoutes(), s.notOffered())
+	return slices.Concat(offered, s.accessRoutes(), s.domainRoutes(), s.notOffered())
 }
 
 // register puts routes in place, behind what every request goes through.

@@ -96,6 +96,7 @@ type Access interface {
 type Config struct {
 	VMs     VMs
 	Access  Access
+	Domains Domains
 	Ready   func(context.Context) error // nil when requests can be served; else why not
 	Log     *slog.Logger
 	Version string // of the daemon

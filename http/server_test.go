@@ -19,6 +19,7 @@ import (
 	"github.com/coppice-vm/coppice/access"
 	"github.com/coppice-vm/coppice/api"
 	"github.com/coppice-vm/coppice/client"
+	"github.com/coppice-vm/coppice/ingress"
 )
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
@@ -41,6 +42,7 @@ func newServer(t *testing.T, vms VMs, store access.Store, logs io.Writer) *Serve
 	s, err := New(Config{
 		VMs:      vms,
 		Access:   access.New(store, log),
+		Domains:  &ingress.Directory{Domain: "vm.localhost", Mappings: newNames(t)},
 		Ready:    func(context.Context) error { return nil },
 		Log:      log,
 		Version:  "test",

@@ -13,6 +13,7 @@ import (
 	"time"
 
 	"github.com/coppice-vm/coppice"
+	"github.com/coppice-vm/coppice/mem"
 )
 
 const domain = "vm.localhost"
@@ -162,14 +163,15 @@ func (s *fakeSession) Dial(ctx context.Context, user, network, address string) (
 type harness struct {
 	t      *testing.T
 	vms    *fakeVMs
+	names  *mem.Store
 	server *Server
 	addr   string
 	client *http.Client // finds every name at the server
 }
 
 func newHarness(t *testing.T) *harness {
-	h := &harness{t: t, vms: newFakeVMs()}
-	h.server = New(Config{VMs: h.vms, Records: h.vms, Domain: domain, Log: slog.New(slog.NewTextHandler(t.Output(), nil))})
+	h := &harness{t: t, vms: newFakeVMs(), names: mem.NewStore()}
+	h.server = New(Config{VMs: h.vms, Records: h.vms, Directory: &Directory{Domain: domain, Mappings: h.names}, Log: slog.New(slog.NewTextHandler(t.Output(), nil))})
 	l, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
 		t.Fatal(err)

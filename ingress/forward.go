@@ -38,7 +38,7 @@ func (s *Server) forward(w http.ResponseWriter, r *http.Request) error {
 	if r.Method == http.MethodConnect {
 		return coppice.Errorf(coppice.CodeInvalidRequest, "this is no proxy for CONNECT")
 	}
-	target, err := s.find(r.Host)
+	target, err := s.config.Directory.find(r.Context(), hostName(r.Host))
 	if err != nil {
 		return err
 	}
@@ -62,15 +62,6 @@ func (s *Server) forward(w http.ResponseWriter, r *http.Request) error {
 	}
 	s.proxy.ServeHTTP(w, r.WithContext(context.WithValue(ctx, passageKey{}, p)))
 	return nil
-}
-
-// find returns what a host name leads to.
-func (s *Server) find(host string) (Target, error) {
-	name := hostName(host)
-	if t, ok := parseName(name, s.config.Domain); ok {
-		return t, nil
-	}
-	return Target{}, coppice.Errorf(coppice.CodeNotFound, "no VM is called %q; a port of a VM is at <port>-<id of the VM>.%s", name, s.config.Domain)
 }
 
 // wake returns a VM that runs, and keeps it in use until release. What run it is

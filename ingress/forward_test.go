@@ -433,3 +433,33 @@ func TestTwoHundredAtOnce(t *testing.T) {
 	}
 	clients.Wait()
 }
+
+// A name that was mapped leads where it was mapped to, in any case.
+func TestMappedName(t *testing.T) {
+	h := newHarness(t)
+	id, _ := h.serve(3000, func(w http.ResponseWriter, r *http.Request) { fmt.Fprint(w, r.Host) })
+	if err := h.names.InsertAccount(t.Context(), coppice.Account{ID: "alice", CreatedAt: time.Now()}); err != nil {
+		t.Fatal(err)
+	}
+	directory := h.server.config.Directory
+	if _, err := directory.Map(t.Context(), "alice", "App.Example.com.", id, 3000); err != nil {
+		t.Fatal(err)
+	}
+	for _, name := range []string{"app.example.com", "APP.example.com.", "app.example.com:8080"} {
+		if status, body := h.get("http://" + name); status != 200 || body != name {
+			t.Errorf("%s: %d %s", name, status, body)
+		}
+	}
+	if _, err := directory.Map(t.Context(), "alice", "app.example.com", id, 3001); err != nil {
+		t.Fatal(err)
+	}
+	if status, body := h.get("http://app.example.com"); status != 502 || !strings.Contains(body, "port 3001") {
+		t.Errorf("mapped elsewhere: %d %s", status, body)
+	}
+	if err := directory.Unmap(t.Context(), "alice", "app.example.com"); err != nil {
+		t.Fatal(err)
+	}
+	if status, body := h.get("http://app.example.com"); status != 404 {
+		t.Errorf("unmapped: %d %s", status, body)
+	}
+}

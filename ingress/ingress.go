@@ -48,11 +48,10 @@ type Records interface {
 
 // Config is what a [Server] needs. All of it is required.
 type Config struct {
-	VMs     VMs
-	Records Records
-	// Domain that the names of VMs are below, in lower case, without dots at its ends.
-	Domain string
-	Log    *slog.Logger
+	VMs       VMs
+	Records   Records
+	Directory *Directory
+	Log       *slog.Logger
 }
 
 // A Server passes requests on, as an [http.Handler] and on listeners.

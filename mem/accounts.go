@@ -121,6 +121,7 @@ func (s *Store) DeleteAccount(ctx context.Context, id coppice.AccountID, _ time.
 		}
 		delete(s.accounts, id)
 		delete(s.limits, id)
+		maps.DeleteFunc(s.mappings, func(_ string, m coppice.Mapping) bool { return m.Account == id })
 		s.gone[id] = true
 		maps.DeleteFunc(s.keys, func(_ coppice.KeyID, k coppice.APIKey) bool { return k.Account == id })
 		maps.DeleteFunc(s.sshKeys, func(_ coppice.KeyID, k coppice.SSHKey) bool { return k.Account == id })

@@ -20,6 +20,7 @@ type Store struct {
 	captures map[coppice.CaptureID]coppice.Capture
 	limits   map[coppice.AccountID]coppice.Limits
 	events   []coppice.Event
+	mappings map[string]coppice.Mapping
 	lastSeq  int64 // of an event
 	people
 }
@@ -30,6 +31,7 @@ func NewStore() *Store {
 		vms:      map[coppice.VMID]coppice.VM{},
 		captures: map[coppice.CaptureID]coppice.Capture{},
 		limits:   map[coppice.AccountID]coppice.Limits{},
+		mappings: map[string]coppice.Mapping{},
 		people:   newPeople(),
 	}
 }

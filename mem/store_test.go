@@ -46,3 +46,7 @@ func TestPool(t *testing.T) {
 		return conformance.PoolUnderTest{Pool: pool, Image: image, Files: pool}
 	})
 }
+
+func TestMappings(t *testing.T) {
+	conformance.TestMappings(t, func(*testing.T) conformance.Names { return mem.NewStore() })
+}

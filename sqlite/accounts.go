@@ -67,7 +67,7 @@ func (db *DB) deleteAccount(ctx context.Context, id coppice.AccountID, at time.T
 	case inUse:
 		return coppice.ErrInUse
 	}
-	for _, table := range []string{"api_keys", "ssh_keys", "identities", "limits"} {
+	for _, table := range []string{"api_keys", "ssh_keys", "identities", "limits", "mappings"} {
 		if _, err := tx.ExecContext(ctx, "DELETE FROM "+table+" WHERE account = ?", id); err != nil {
 			return err
 		}

@@ -37,6 +37,12 @@ func TestMigrate(t *testing.T) {
 			if key, err := db.SSHKeyByFingerprint(t.Context(), "SHA256:print"); (err == nil) != (version >= 8) || err == nil && key.Name != "laptop" {
 				t.Errorf("SSH key %+v, %v", key, err)
 			}
+			if version >= 9 {
+				m, err := db.Mapping(t.Context(), "app.example.com")
+				if err != nil || m.VM != "vvvvvvvvvvvvvvvvvvvv" || m.Port != 3000 {
+					t.Errorf("mapping %+v, %v", m, err)
+				}
+			}
 		})
 	}
 }

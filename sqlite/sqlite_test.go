@@ -184,3 +184,7 @@ func TestOpenCanceled(t *testing.T) {
 		t.Error("it was opened")
 	}
 }
+
+func TestMappings(t *testing.T) {
+	conformance.TestMappings(t, func(t *testing.T) conformance.Names { return open(t, tempFile(t)) })
+}

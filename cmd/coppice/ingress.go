@@ -15,7 +15,7 @@ const servers = 3
 
 // serveIngress opens the way to VMs by HTTP, if there is to be one, and returns
 // where a port of a VM is: see [http.Config].
-func (d *daemon) serveIngress(ctx context.Context, c config, db *sqlite.DB) (url string, err error) {
+func (d *daemon) serveIngress(ctx context.Context, c config, db *sqlite.DB, directory *ingress.Directory) (url string, err error) {
 	if c.ingress == off {
 		return "", nil
 	}
@@ -23,7 +23,7 @@ func (d *daemon) serveIngress(ctx context.Context, c config, db *sqlite.DB) (url
 	if err != nil {
 		return "", fmt.Errorf("%w (choose another address with --ingress-listen, or off)", err)
 	}
-	server := ingress.New(ingress.Config{VMs: d.manager, Records: db, Domain: c.domain, Log: d.log})
+	server := ingress.New(ingress.Config{VMs: d.manager, Records: db, Directory: directory, Log: d.log})
 	go func() { d.served <- server.Serve(listener) }()
 	d.closers = append(d.closers, func() error {
 		ctx, cancel := context.WithTimeout(context.Background(), finishTime)

@@ -17,6 +17,7 @@ import (
 	"github.com/coppice-vm/coppice/guest"
 	"github.com/coppice-vm/coppice/http"
 	"github.com/coppice-vm/coppice/image"
+	"github.com/coppice-vm/coppice/ingress"
 	"github.com/coppice-vm/coppice/internal/host"
 	"github.com/coppice-vm/coppice/lifecycle"
 	"github.com/coppice-vm/coppice/pool"
@@ -136,7 +137,8 @@ func openDaemon(ctx context.Context, c config, log *slog.Logger) (_ *daemon, err
 
 // serve opens the API.
 func (d *daemon) serve(ctx context.Context, c config, db *sqlite.DB) (err error) {
-	ingressURL, err := d.serveIngress(ctx, c, db)
+	directory := &ingress.Directory{Domain: c.domain, Mappings: db}
+	ingressURL, err := d.serveIngress(ctx, c, db, directory)
 	if err != nil {
 		return err
 	}
@@ -146,7 +148,8 @@ func (d *daemon) serve(ctx context.Context, c config, db *sqlite.DB) (err error)
 		return err
 	}
 	d.server, err = http.New(http.Config{
-		VMs: d.manager, Access: authority, Log: d.log, Version: version(), SpoolDir: c.data, IngressURL: ingressURL, SSH: sshGateway,
+		VMs: d.manager, Access: authority, Log: d.log, Version: version(), SpoolDir: c.data, SSH: sshGateway,
+		Domains: directory, IngressURL: ingressURL,
 		Ready: func(ctx context.Context) error {
 			_, err := db.VMs(ctx, coppice.VMFilter{})
 			return err

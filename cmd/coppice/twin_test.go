@@ -17,6 +17,7 @@ import (
 	"github.com/coppice-vm/coppice"
 	"github.com/coppice-vm/coppice/access"
 	"github.com/coppice-vm/coppice/http"
+	"github.com/coppice-vm/coppice/ingress"
 	"github.com/coppice-vm/coppice/internal/host"
 	"github.com/coppice-vm/coppice/lifecycle"
 	"github.com/coppice-vm/coppice/mem"
@@ -70,6 +71,7 @@ func serveTwinWith(t testing.TB, home string) (host.Credentials, *mem.Store) {
 	server, err := http.New(http.Config{
 		VMs: vms, Access: authority, Log: log, Version: "test", SpoolDir: t.TempDir(),
 		Ready:      func(context.Context) error { return nil },
+		Domains:    &ingress.Directory{Domain: "vm.localhost", Mappings: store},
 		IngressURL: "http://{port}-{vm}.vm.localhost:4780",
 		SSH:        sshSaid(sshListener.Addr(), hostKey.PublicKey()),
 	})

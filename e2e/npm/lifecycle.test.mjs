@@ -304,6 +304,23 @@ describe("errors are typed", () => {
   });
 });
 
+test("domains", async () => {
+  const { vmId, domains } = await freestyle.vms.create({ domains: [{ domain: "made.example.com", vmPort: 3000 }] });
+  try {
+    assert.deepEqual(domains, ["made.example.com"]);
+    const mapped = await freestyle.domains.mappings.create({ domain: "app.example.com", vmId, vmPort: 80 });
+    assert.equal(mapped.domain, "app.example.com");
+    assert.equal(mapped.vmId, vmId);
+    const { mappings } = await freestyle.domains.mappings.list({});
+    assert.deepEqual(mappings.map(({ domain, vmPort }) => [domain, vmPort]), [["app.example.com", 80], ["made.example.com", 3000]]);
+    await assert.rejects(freestyle.domains.mappings.create({ domain: "localhost", vmId, vmPort: 80 }));
+    for (const { domain } of mappings) await freestyle.domains.mappings.delete({ domain });
+    assert.deepEqual((await freestyle.domains.mappings.list({})).mappings, []);
+  } finally {
+    await freestyle.vms.delete({ vmId });
+  }
+});
+
 test("whoami", async () => {
   assert.match((await freestyle.whoami()).accountId, /^[0-9a-f-]{36}$/);
 });
