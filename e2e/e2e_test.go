@@ -34,6 +34,7 @@ var install struct {
 	data    host.Dir
 	ingress string // the address of VMs by HTTP
 	ssh     string // and by SSH
+	https   string // and by HTTPS
 }
 
 func TestMain(m *testing.M) {
@@ -91,14 +92,18 @@ func setUp() error {
 	if install.ssh, err = freePort(); err != nil {
 		return err
 	}
+	if install.https, err = freePort(); err != nil {
+		return err
+	}
 	for name, value := range map[string]string{
 		"COPPICE_DATA":   string(install.data),
 		"COPPICE_EGRESS": "closed", // what they send stays on this machine
 		// The same for every daemon of the tests.
-		"COPPICE_LISTEN":         port,
-		"COPPICE_INGRESS_LISTEN": install.ingress,
-		"COPPICE_SSH_LISTEN":     install.ssh,
-		"PATH":                   filepath.Dir(install.program) + ":" + os.Getenv("PATH"),
+		"COPPICE_LISTEN":             port,
+		"COPPICE_INGRESS_LISTEN":     install.ingress,
+		"COPPICE_INGRESS_TLS_LISTEN": install.https,
+		"COPPICE_SSH_LISTEN":         install.ssh,
+		"PATH":                       filepath.Dir(install.program) + ":" + os.Getenv("PATH"),
 	} {
 		os.Setenv(name, value)
 	}

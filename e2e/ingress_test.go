@@ -10,6 +10,7 @@ import (
 	"net/http"
 	"os"
 	"os/exec"
+	"path/filepath"
 	"strconv"
 	"strings"
 	"sync"
@@ -41,6 +42,15 @@ func TestIngress(t *testing.T) {
 	}
 	if status, body := curl(t, url, "--http2-prior-knowledge", "-d", "some=form"); status != 200 || body != "some=form" {
 		t.Errorf("curl by HTTP/2: %d %q", status, body)
+	}
+	ca := filepath.Join(t.TempDir(), "ca.pem")
+	if pem, err := exec.Command(install.program, "ca").Output(); err != nil || os.WriteFile(ca, pem, 0o600) != nil {
+		t.Fatal(err)
+	}
+	_, port, _ := net.SplitHostPort(install.https)
+	secure := fmt.Sprintf("https://3000-%s.vm.localhost:%s", vm, port)
+	if status, body := curl(t, secure+"/", "--cacert", ca, "--http2"); status != 200 || !strings.HasPrefix(body, "GET / for 3000-") {
+		t.Errorf("curl by HTTPS: %d %q", status, body)
 	}
 	t.Run("WebSocket", func(t *testing.T) { echoWebSocket(t, url) })
 	t.Run("forward", func(t *testing.T) { useForward(t, vm) })

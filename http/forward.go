@@ -67,8 +67,8 @@ func parsePort(s string) (uint16, error) {
 
 // ingress says where the ports of VMs are by HTTP.
 func (s *Server) ingress(w http.ResponseWriter, _ *http.Request, _ caller) error {
-	if s.config.IngressURL == "" {
-		return at(http.StatusNotImplemented, coppice.Errorf(coppice.CodeUnavailable, "this host has no HTTP ingress: --ingress-listen is off"))
+	if s.config.Ingress == (api.Ingress{}) {
+		return at(http.StatusNotImplemented, coppice.Errorf(coppice.CodeUnavailable, "this host has no HTTP ingress: --ingress-listen and --ingress-tls-listen are off"))
 	}
-	return writeJSON(w, api.Ingress{URL: s.config.IngressURL})
+	return writeJSON(w, s.config.Ingress)
 }

@@ -93,7 +93,7 @@ func TestIngressURL(t *testing.T) {
 	if a := h.do("GET", "/v1/ingress", ""); a.status != 501 || a.code() != "SERVICE_UNAVAILABLE" {
 		t.Errorf("%d %s", a.status, a.body)
 	}
-	h.server.config.IngressURL = "http://{port}-{vm}.vm.localhost"
+	h.server.config.Ingress.URL = "http://{port}-{vm}.vm.localhost"
 	if a := h.do("GET", "/v1/ingress", ""); a.status != 200 || a.body != `{"url":"http://{port}-{vm}.vm.localhost"}`+"\n" {
 		t.Errorf("%d %s", a.status, a.body)
 	}

@@ -92,7 +92,7 @@ type Access interface {
 	Identities
 }
 
-// Config is what a [Server] needs. All of it is required but IngressURL and SSH.
+// Config is what a [Server] needs. All of it is required but Ingress and SSH.
 type Config struct {
 	VMs     VMs
 	Access  Access
@@ -103,10 +103,9 @@ type Config struct {
 	// SpoolDir is where large uploads wait that cannot be passed on as they
 	// come. Files in it have no names.
 	SpoolDir string
-	// IngressURL is where a port of a VM is by HTTP, with {port} and {vm} to be
-	// filled in; empty if it is nowhere.
-	IngressURL string
-	SSH        api.SSHGateway // no port: there is none
+	// Ingress says where the ports of VMs are by HTTP, if they are anywhere.
+	Ingress api.Ingress
+	SSH     api.SSHGateway // no port: there is none
 }
 
 // A Server is the API as an [http.Handler] and on a listener.

@@ -438,13 +438,8 @@ func TestTwoHundredAtOnce(t *testing.T) {
 func TestMappedName(t *testing.T) {
 	h := newHarness(t)
 	id, _ := h.serve(3000, func(w http.ResponseWriter, r *http.Request) { fmt.Fprint(w, r.Host) })
-	if err := h.names.InsertAccount(t.Context(), coppice.Account{ID: "alice", CreatedAt: time.Now()}); err != nil {
-		t.Fatal(err)
-	}
+	h.mapName("App.Example.com.", id, 3000)
 	directory := h.server.config.Directory
-	if _, err := directory.Map(t.Context(), "alice", "App.Example.com.", id, 3000); err != nil {
-		t.Fatal(err)
-	}
 	for _, name := range []string{"app.example.com", "APP.example.com.", "app.example.com:8080"} {
 		if status, body := h.get("http://" + name); status != 200 || body != name {
 			t.Errorf("%s: %d %s", name, status, body)

@@ -7,6 +7,7 @@ package ingress
 
 import (
 	"context"
+	"crypto/tls"
 	"errors"
 	"log/slog"
 	"net"
@@ -46,11 +47,12 @@ type Records interface {
 	VM(ctx context.Context, id coppice.VMID) (coppice.VM, error)
 }
 
-// Config is what a [Server] needs. All of it is required.
+// Config is what a [Server] needs. All of it is required but TLS.
 type Config struct {
 	VMs       VMs
 	Records   Records
 	Directory *Directory
+	TLS       *tls.Config // for ServeTLS; nil if that is not called
 	Log       *slog.Logger
 }
 
@@ -90,6 +92,7 @@ func New(config Config) *Server {
 	}
 	s.http = &http.Server{
 		Handler:           s,
+		TLSConfig:         config.TLS,
 		ReadHeaderTimeout: headerTimeout,
 		IdleTimeout:       keepAlive,
 		MaxHeaderBytes:    maxHeaderBytes,
@@ -106,6 +109,14 @@ func New(config Config) *Server {
 // Serve answers on l until Shutdown, and then returns nil. It closes l.
 func (s *Server) Serve(l net.Listener) error {
 	if err := s.http.Serve(netutil.LimitListener(l, maxConns)); !errors.Is(err, http.ErrServerClosed) {
+		return err
+	}
+	return nil
+}
+
+// ServeTLS is Serve for clients that speak TLS.
+func (s *Server) ServeTLS(l net.Listener) error {
+	if err := s.http.ServeTLS(netutil.LimitListener(l, maxConns), "", ""); !errors.Is(err, http.ErrServerClosed) {
 		return err
 	}
 	return nil

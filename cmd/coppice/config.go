@@ -24,6 +24,7 @@ type config struct {
 	cache            string
 	listen           string
 	ingress          string
+	tls              string
 	domain           string
 	egress           string
 	resolvers        string
@@ -60,6 +61,8 @@ func (c *config) settings() []setting {
 			"address of the API; port 0 takes a free one", &c.listen, address},
 		{"ingress-listen", "COPPICE_INGRESS_LISTEN", "127.0.0.1:4780",
 			"address of the HTTP ingress to VMs; off for none", &c.ingress, addressOrOff},
+		{"ingress-tls-listen", "COPPICE_INGRESS_TLS_LISTEN", "127.0.0.1:4743",
+			"address of the ingress by HTTPS; off for none", &c.tls, addressOrOff},
 		{"domain", "COPPICE_DOMAIN", "vm.localhost",
 			"domain of the VMs: a port of one is at <port>-<id>.<domain>", &c.domain, domainName},
 		{"ssh-listen", "COPPICE_SSH_LISTEN", "127.0.0.1:2222",

@@ -39,6 +39,7 @@ func TestConfigPrecedence(t *testing.T) {
 		cache:         "/var/cache/coppice",
 		listen:        "127.0.0.1:2",
 		ingress:       "127.0.0.1:4780",
+		tls:           "127.0.0.1:4743",
 		domain:        "vm.localhost",
 		egress:        "open",
 		resolvers:     "host",

@@ -3,6 +3,7 @@ package main
 import (
 	"cmp"
 	"context"
+	"errors"
 	"fmt"
 	"os/exec"
 	"strconv"
@@ -53,7 +54,11 @@ func (m *Main) urlOf(ctx context.Context, ref, port string) (string, error) {
 		return "", err
 	}
 	where, err := c.Ingress(ctx)
-	return strings.NewReplacer("{port}", port, "{vm}", id).Replace(where.URL), err
+	url := cmp.Or(where.URL, where.HTTPSURL)
+	if where.HTTPSURL != "" && where.CA == "" { // and every browser trusts it
+		url = where.HTTPSURL
+	}
+	return strings.NewReplacer("{port}", port, "{vm}", id).Replace(url), err
 }
 
 // browser is the program that shows web pages here; empty if there is none, or
@@ -67,4 +72,28 @@ func (m *Main) browser() string {
 	}
 	path, _ := exec.LookPath("xdg-open")
 	return path
+}
+
+func (m *Main) caCommand() *cobra.Command {
+	return &cobra.Command{
+		Use:   "ca",
+		Short: "Print the certificate of the authority that signs this host's, for those who are to trust it",
+		Example: `  coppice ca >/usr/local/share/ca-certificates/coppice.crt && update-ca-certificates
+  curl --cacert <(coppice ca) https://...`,
+		Args: cobra.NoArgs,
+		RunE: m.then(func(ctx context.Context, _ []string) error {
+			c, err := m.client()
+			if err != nil {
+				return err
+			}
+			where, err := c.Ingress(ctx)
+			if err != nil {
+				return err
+			}
+			if where.CA == "" {
+				return errors.New("this host has no authority of its own: there is no HTTPS, or by certificates that are trusted anyway")
+			}
+			return m.print(map[string]string{"ca": where.CA}, func(w *tabwriter.Writer) { fmt.Fprint(w, where.CA) })
+		}),
+	}
 }

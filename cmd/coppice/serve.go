@@ -138,7 +138,7 @@ func openDaemon(ctx context.Context, c config, log *slog.Logger) (_ *daemon, err
 // serve opens the API.
 func (d *daemon) serve(ctx context.Context, c config, db *sqlite.DB) (err error) {
 	directory := &ingress.Directory{Domain: c.domain, Mappings: db}
-	ingressURL, err := d.serveIngress(ctx, c, db, directory)
+	where, err := d.serveIngress(ctx, c, db, directory)
 	if err != nil {
 		return err
 	}
@@ -149,7 +149,7 @@ func (d *daemon) serve(ctx context.Context, c config, db *sqlite.DB) (err error)
 	}
 	d.server, err = http.New(http.Config{
 		VMs: d.manager, Access: authority, Log: d.log, Version: version(), SpoolDir: c.data, SSH: sshGateway,
-		Domains: directory, IngressURL: ingressURL,
+		Domains: directory, Ingress: where,
 		Ready: func(ctx context.Context) error {
 			_, err := db.VMs(ctx, coppice.VMFilter{})
 			return err

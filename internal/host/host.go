@@ -41,6 +41,10 @@ func (d Dir) Accelerator() string { return d.file("accelerator.json") }
 // Log is the daemon's log.
 func (d Dir) Log() string { return d.file("coppice.log") }
 
+// CA is the file with the key and the certificate of the host's own certificate
+// authority.
+func (d Dir) CA() string { return d.file("ca.pem") }
+
 // Credentials is the file that [Dir.ReadCredentials] reads.
 func (d Dir) Credentials() string { return d.file("credentials") }
 
@@ -76,7 +80,7 @@ func (d Dir) SetImage(id coppice.ImageID) error {
 // directory, and the directory itself if nothing else is in it: the pool has
 // been removed before, and strangers' files stay.
 func (d Dir) Remove() error {
-	names := []string{imageFile, filepath.Base(d.Accelerator()), filepath.Base(d.Credentials()), filepath.Base(d.PIDFile()), filepath.Base(d.SSHHostKey())}
+	names := []string{imageFile, filepath.Base(d.Accelerator()), filepath.Base(d.Credentials()), filepath.Base(d.PIDFile()), filepath.Base(d.SSHHostKey()), filepath.Base(d.CA())}
 	for _, base := range []string{d.Database(), d.Log()} {
 		matches, err := filepath.Glob(base + "*") // SQLite's journals; the log before this one
 		if err != nil {
