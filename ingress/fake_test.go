@@ -86,11 +86,16 @@ func (f *fakeVMs) set(id coppice.VMID, state coppice.State) coppice.VMID {
 	return id
 }
 
-// listen has address listen on a port of a VM.
+// listen has address listen on a port of a VM's loopback.
 func (f *fakeVMs) listen(id coppice.VMID, port int, address string) {
+	f.listenOn(id, "localhost", port, address)
+}
+
+// listenOn has address listen on a port of a VM's "localhost" or "network".
+func (f *fakeVMs) listenOn(id coppice.VMID, where string, port int, address string) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	f.ports[fmt.Sprintf("%s localhost:%d", id, port)] = address
+	f.ports[fmt.Sprintf("%s %s:%d", id, where, port)] = address
 }
 
 func (f *fakeVMs) VM(_ context.Context, id coppice.VMID) (coppice.VM, error) {
@@ -141,6 +146,17 @@ func (f *fakeVMs) wake(ctx context.Context, id coppice.VMID) error {
 
 func (f *fakeVMs) Touch(id coppice.VMID) { f.note(f.touched, id, 1) }
 
+// Dial connects to what listens on a VM's network, at a port of this machine's.
+func (f *fakeVMs) Dial(ctx context.Context, id coppice.VMID, port uint16) (net.Conn, error) {
+	f.mu.Lock()
+	to := f.ports[fmt.Sprintf("%s network:%d", id, port)]
+	f.mu.Unlock()
+	if to == "" {
+		return nil, fmt.Errorf("dial: %w", coppice.ErrRefused)
+	}
+	return new(net.Dialer).DialContext(ctx, "tcp", to)
+}
+
 // fakeSession is with a guest whose ports are this machine's.
 type fakeSession struct {
 	coppice.Session // the rest is not there
@@ -171,7 +187,7 @@ type harness struct {
 
 func newHarness(t *testing.T) *harness {
 	h := &harness{t: t, vms: newFakeVMs(), names: mem.NewStore()}
-	h.server = New(Config{VMs: h.vms, Records: h.vms, Directory: &Directory{Domain: domain, Mappings: h.names}, Log: slog.New(slog.NewTextHandler(t.Output(), nil))})
+	h.server = New(Config{VMs: h.vms, Records: h.vms, Network: h.vms, Directory: &Directory{Domain: domain, Mappings: h.names}, Log: slog.New(slog.NewTextHandler(t.Output(), nil))})
 	l, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
 		t.Fatal(err)

@@ -10,6 +10,7 @@ import (
 	"math/rand/v2"
 	"net"
 	"net/http"
+	"net/http/httptest"
 	"strings"
 	"sync"
 	"testing"
@@ -456,5 +457,21 @@ func TestMappedName(t *testing.T) {
 	}
 	if status, body := h.get("http://app.example.com"); status != 404 {
 		t.Errorf("unmapped: %d %s", status, body)
+	}
+}
+
+// What listens on a VM's network is reached by that, not by way of the guest.
+func TestByNetwork(t *testing.T) {
+	h := newHarness(t)
+	outside := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) { fmt.Fprint(w, "outside") }))
+	defer outside.Close()
+	id, url := h.serve(3000, func(w http.ResponseWriter, r *http.Request) { fmt.Fprint(w, "inside") })
+	h.vms.listenOn(id, "network", 80, outside.Listener.Addr().String())
+	h.vms.listen(id, 80, "127.0.0.1:1") // nobody is there
+	if status, body := h.get(h.url(id, 80)); status != 200 || body != "outside" {
+		t.Errorf("by the network: %d %s", status, body)
+	}
+	if status, body := h.get(url); status != 200 || body != "inside" {
+		t.Errorf("on the loopback: %d %s", status, body)
 	}
 }

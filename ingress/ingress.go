@@ -41,6 +41,12 @@ type VMs interface {
 	Touch(id coppice.VMID)
 }
 
+// Network is how ingress reaches what listens on a VM's network. It is the part
+// of [coppice.Network] by that name.
+type Network interface {
+	Dial(ctx context.Context, id coppice.VMID, port uint16) (net.Conn, error)
+}
+
 // Records is where ingress looks VMs up, whoever owns them.
 type Records interface {
 	// VM returns a VM, tombstones included. [coppice.ErrNoVM] if there is none.
@@ -51,6 +57,7 @@ type Records interface {
 type Config struct {
 	VMs       VMs
 	Records   Records
+	Network   Network
 	Directory *Directory
 	TLS       *tls.Config // for ServeTLS; nil if that is not called
 	Log       *slog.Logger

@@ -18,7 +18,7 @@ const servers = 4
 // serveIngress opens the ways to VMs by HTTP that there are to be, and returns
 // where they are.
 func (d *daemon) serveIngress(ctx context.Context, c config, db *sqlite.DB, directory *ingress.Directory) (where api.Ingress, err error) {
-	config := ingress.Config{VMs: d.manager, Records: db, Directory: directory, Log: d.log}
+	config := ingress.Config{VMs: d.manager, Records: db, Network: d.manager.Network, Directory: directory, Log: d.log}
 	if c.tls != off {
 		ca, err := ingress.OpenCA(c.dir().CA())
 		if err != nil {
