@@ -53,14 +53,17 @@ type Records interface {
 	VM(ctx context.Context, id coppice.VMID) (coppice.VM, error)
 }
 
-// Config is what a [Server] needs. All of it is required but TLS.
+// Config is what a [Server] needs. All of it is required but TLS and ACME.
 type Config struct {
 	VMs       VMs
 	Records   Records
 	Network   Network
 	Directory *Directory
-	TLS       *tls.Config // for ServeTLS; nil if that is not called
-	Log       *slog.Logger
+	// TLS is for ServeTLS, and ACME if certificates come from one; nil if that is
+	// not called.
+	TLS  *tls.Config
+	ACME *ACME
+	Log  *slog.Logger
 }
 
 // A Server passes requests on, as an [http.Handler] and on listeners.
@@ -106,6 +109,9 @@ func New(config Config) *Server {
 		Protocols:         new(http.Protocols),
 		BaseContext:       func(net.Listener) context.Context { return base },
 		ErrorLog:          quiet,
+	}
+	if config.ACME != nil {
+		s.http.Handler, s.http.TLSConfig = config.ACME.Answering(s), config.ACME.TLS()
 	}
 	s.http.Protocols.SetHTTP1(true)
 	s.http.Protocols.SetHTTP2(true)

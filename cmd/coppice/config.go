@@ -6,6 +6,8 @@ import (
 	"io"
 	"log/slog"
 	"net"
+	"net/mail"
+	"net/url"
 	"path/filepath"
 	"slices"
 	"strconv"
@@ -25,6 +27,8 @@ type config struct {
 	listen           string
 	ingress          string
 	tls              string
+	acme             string
+	acmeEmail        string
 	domain           string
 	egress           string
 	resolvers        string
@@ -63,6 +67,10 @@ func (c *config) settings() []setting {
 			"address of the HTTP ingress to VMs; off for none", &c.ingress, addressOrOff},
 		{"ingress-tls-listen", "COPPICE_INGRESS_TLS_LISTEN", "127.0.0.1:4743",
 			"address of the ingress by HTTPS; off for none", &c.tls, addressOrOff},
+		{"acme", "COPPICE_ACME", "off",
+			"who signs the certificates: letsencrypt, the URL of another authority by ACME, or off for one of the host's own", &c.acme, acmeURL},
+		{"acme-email", "COPPICE_ACME_EMAIL", "",
+			"where that authority may write to", &c.acmeEmail, emailAddress},
 		{"domain", "COPPICE_DOMAIN", "vm.localhost",
 			"domain of the VMs: a port of one is at <port>-<id>.<domain>", &c.domain, domainName},
 		{"ssh-listen", "COPPICE_SSH_LISTEN", "127.0.0.1:2222",
@@ -163,6 +171,26 @@ func addressOrOff(v string) error {
 		return nil
 	}
 	return address(v)
+}
+
+// letsEncrypt is the authority that most know.
+const letsEncrypt = "https://acme-v02.api.letsencrypt.org/directory"
+
+func acmeURL(v string) error {
+	if v == off || v == "letsencrypt" {
+		return nil
+	}
+	if u, err := url.Parse(v); err != nil || u.Scheme != "https" || u.Host == "" {
+		return fmt.Errorf("want off, letsencrypt, or a URL like %s", letsEncrypt)
+	}
+	return nil
+}
+
+func emailAddress(v string) error {
+	if _, err := mail.ParseAddress(v); err != nil {
+		return fmt.Errorf("want an address, as in admin@example.com")
+	}
+	return nil
 }
 
 func domainName(v string) error {

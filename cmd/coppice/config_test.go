@@ -40,6 +40,7 @@ func TestConfigPrecedence(t *testing.T) {
 		listen:        "127.0.0.1:2",
 		ingress:       "127.0.0.1:4780",
 		tls:           "127.0.0.1:4743",
+		acme:          "off",
 		domain:        "vm.localhost",
 		egress:        "open",
 		resolvers:     "host",
@@ -74,7 +75,7 @@ func TestConfigArgs(t *testing.T) {
 
 func TestConfigCheck(t *testing.T) {
 	for _, args := range []string{
-		"--data=var", "--cache=x", "--listen=4700", "--ingress-listen=no", "--domain=localhost", "--accel=xen", "--log-level=loud", "--log-format=xml",
+		"--data=var", "--cache=x", "--listen=4700", "--ingress-listen=no", "--domain=localhost", "--acme=http://x", "--acme-email=x", "--accel=xen", "--log-level=loud", "--log-format=xml",
 		"--memory-reserve=much", "--memory-overcommit=0", "--storage-reserve=-1G",
 	} {
 		_, err := parse(environment(), "serve", args)

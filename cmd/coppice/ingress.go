@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"net"
 	"strconv"
@@ -19,10 +20,22 @@ const servers = 4
 // where they are.
 func (d *daemon) serveIngress(ctx context.Context, c config, db *sqlite.DB, directory *ingress.Directory) (where api.Ingress, err error) {
 	config := ingress.Config{VMs: d.manager, Records: db, Network: d.manager.Network, Directory: directory, Log: d.log}
-	if c.tls != off {
+	plain, err := listenIngress(ctx, "http", "--ingress-listen", c.ingress, c.domain, &where.URL)
+	if err != nil {
+		return where, err
+	}
+	secure, err := listenIngress(ctx, "https", "--ingress-tls-listen", c.tls, c.domain, &where.HTTPSURL)
+	if err != nil {
+		return where, errors.Join(err, closeAll(plain))
+	}
+	switch {
+	case secure == nil:
+	case c.acme != off:
+		config.ACME = d.openACME(c, db, directory, plain, secure)
+	default:
 		ca, err := ingress.OpenCA(c.dir().CA())
 		if err != nil {
-			return where, err
+			return where, errors.Join(err, closeAll(plain, secure))
 		}
 		config.TLS, where.CA = directory.Signed(ca), ca.PEM()
 	}
@@ -32,33 +45,58 @@ func (d *daemon) serveIngress(ctx context.Context, c config, db *sqlite.DB, dire
 		defer cancel()
 		return server.Shutdown(ctx)
 	})
-	for _, way := range []struct {
-		scheme, flag, address string
-		serve                 func(net.Listener) error
-		url                   *string
-	}{
-		{"http", "--ingress-listen", c.ingress, server.Serve, &where.URL},
-		{"https", "--ingress-tls-listen", c.tls, server.ServeTLS, &where.HTTPSURL},
-	} {
-		if way.address == off {
-			continue
-		}
-		listener, err := new(net.ListenConfig).Listen(ctx, "tcp", way.address)
-		if err != nil {
-			return where, fmt.Errorf("%w (choose another address with %s, or off)", err, way.flag)
-		}
-		go func() { d.served <- way.serve(listener) }()
-		*way.url = ingressURL(way.scheme, c.domain, listener.Addr().(*net.TCPAddr).Port)
-		d.log.Info("serving VMs", "url", *way.url)
+	if plain != nil {
+		go func() { d.served <- server.Serve(plain) }()
 	}
+	if secure != nil {
+		go func() { d.served <- server.ServeTLS(secure) }()
+	}
+	d.log.Info("serving VMs", "url", where.URL, "https", where.HTTPSURL)
 	return where, nil
 }
 
-// ingressURL returns the URL of a port of a VM, with {port} and {vm} to be filled in.
-func ingressURL(scheme, domain string, port int) string {
-	url := scheme + "://{port}-{vm}." + domain
-	if scheme == "http" && port != 80 || scheme == "https" && port != 443 {
-		url += ":" + strconv.Itoa(port)
+// listenIngress listens at an address, and sets the URL of a port of a VM there.
+// Where the address is off, the listener is nil.
+func listenIngress(ctx context.Context, scheme, flag, address, domain string, url *string) (net.Listener, error) {
+	if address == off {
+		return nil, nil
 	}
-	return url
+	l, err := new(net.ListenConfig).Listen(ctx, "tcp", address)
+	if err != nil {
+		return nil, fmt.Errorf("%w (choose another address with %s, or off)", err, flag)
+	}
+	*url = scheme + "://{port}-{vm}." + domain
+	if port := portOf(l); scheme == "http" && port != 80 || scheme == "https" && port != 443 {
+		*url += ":" + strconv.Itoa(port)
+	}
+	return l, nil
+}
+
+// openACME returns what gets the certificates, which asks for none yet.
+func (d *daemon) openACME(c config, db *sqlite.DB, directory *ingress.Directory, plain, secure net.Listener) *ingress.ACME {
+	config := ingress.ACMEConfig{
+		URL: c.acme, Email: c.acmeEmail, Storage: c.dir().Certificates(), Directory: directory, Records: db, TLSPort: portOf(secure), Log: d.log,
+	}
+	if c.acme == "letsencrypt" {
+		config.URL = letsEncrypt
+	}
+	if plain != nil {
+		config.HTTPPort = portOf(plain)
+	}
+	acme := ingress.NewACME(config)
+	d.closers = append(d.closers, func() error { acme.Close(); return nil })
+	return acme
+}
+
+func portOf(l net.Listener) int { return l.Addr().(*net.TCPAddr).Port }
+
+// closeAll closes those listeners that there are.
+func closeAll(all ...net.Listener) error {
+	var errs []error
+	for _, l := range all {
+		if l != nil {
+			errs = append(errs, l.Close())
+		}
+	}
+	return errors.Join(errs...)
 }

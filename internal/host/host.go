@@ -45,6 +45,10 @@ func (d Dir) Log() string { return d.file("coppice.log") }
 // authority.
 func (d Dir) CA() string { return d.file("ca.pem") }
 
+// Certificates is the directory of the certificates that a public authority has
+// signed.
+func (d Dir) Certificates() string { return d.file("certificates") }
+
 // Credentials is the file that [Dir.ReadCredentials] reads.
 func (d Dir) Credentials() string { return d.file("credentials") }
 
@@ -95,7 +99,7 @@ func (d Dir) Remove() error {
 			return err
 		}
 	}
-	if err := os.RemoveAll(d.Run()); err != nil {
+	if err := errors.Join(os.RemoveAll(d.Run()), os.RemoveAll(d.Certificates())); err != nil {
 		return err
 	}
 	err := os.Remove(string(d))
