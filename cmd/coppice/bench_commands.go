@@ -22,6 +22,8 @@ func (m *Main) addForkBenches(to *cobra.Command) {
 			func() measurement { return benchCreate(refill) }},
 		{"suspend", "Measure suspend and resume, beside QEMU's own way", 10, "how often",
 			func() measurement { return benchSuspend }},
+		{"net", "Measure HTTP to a VM, by the ingress and by a connection of its own, and how long it takes to wake for it", 50, "how often",
+			func() measurement { return benchNet }},
 		{"density", "Measure what each child of a VM takes of memory and disk", 16, "how many children",
 			func() measurement { return benchDensity(settle) }},
 	} {
