@@ -146,6 +146,9 @@ func (f *fakeVMs) wake(ctx context.Context, id coppice.VMID) error {
 
 func (f *fakeVMs) Touch(id coppice.VMID) { f.note(f.touched, id, 1) }
 
+// silence is the address of what does not answer.
+const silence = "silence"
+
 // Dial connects to what listens on a VM's network, at a port of this machine's.
 func (f *fakeVMs) Dial(ctx context.Context, id coppice.VMID, port uint16) (net.Conn, error) {
 	f.mu.Lock()
@@ -153,6 +156,10 @@ func (f *fakeVMs) Dial(ctx context.Context, id coppice.VMID, port uint16) (net.C
 	f.mu.Unlock()
 	if to == "" {
 		return nil, fmt.Errorf("dial: %w", coppice.ErrRefused)
+	}
+	if to == silence {
+		<-ctx.Done()
+		return nil, ctx.Err()
 	}
 	return new(net.Dialer).DialContext(ctx, "tcp", to)
 }

@@ -474,4 +474,9 @@ func TestByNetwork(t *testing.T) {
 	if status, body := h.get(url); status != 200 || body != "inside" {
 		t.Errorf("on the loopback: %d %s", status, body)
 	}
+	h.vms.set(id, coppice.Running) // another run, so that no connection is there
+	h.vms.listenOn(id, "network", 3000, silence)
+	if status, body := h.get(url); status != 200 || body != "inside" {
+		t.Errorf("with no answer by the network: %d %s", status, body)
+	}
 }

@@ -16,9 +16,6 @@ import (
 
 const (
 	dialTimeout = 30 * time.Second // an emulated guest that is busy takes its time
-	// networkTimeout is for a guest to answer on its network, which it does at
-	// once, or has been told by its firewall not to.
-	networkTimeout = 5 * time.Second
 	// upstreamIdle is how long a connection to a VM is kept for the next request:
 	// less than any usual server keeps it (5 s, most of them), which would close
 	// it just as a request is sent.
@@ -109,22 +106,4 @@ func (s *Server) dial(ctx context.Context, _, address string) (net.Conn, error) 
 		return nil, errors.Join(errMoved, err)
 	}
 	return moving.Conn(conn, func() { s.config.VMs.Touch(to.vm) }), nil
-}
-
-// reach connects to a port of a VM's guest: by the network where something
-// listens for it, else from inside the guest, which reaches also what listens on
-// its loopback only, and where the network leads nowhere.
-func (s *Server) reach(ctx context.Context, account coppice.AccountID, id coppice.VMID, port uint16) (net.Conn, error) {
-	session, release, err := s.config.VMs.Use(ctx, account, id, "http")
-	if err != nil {
-		return nil, err
-	}
-	defer release()
-	outside, cancel := context.WithTimeout(ctx, networkTimeout)
-	defer cancel()
-	conn, err := s.config.Network.Dial(outside, id, port)
-	if err == nil || ctx.Err() != nil {
-		return conn, err
-	}
-	return session.Dial(ctx, "", "tcp", net.JoinHostPort("localhost", strconv.Itoa(int(port))))
 }
