@@ -58,9 +58,9 @@ type GuestSockets interface {
 	// and breaks with the session's stream. The receiver closes it.
 	Dial(ctx context.Context, user, network, address string) (net.Conn, error)
 	// Listen listens on a socket, until the listener is closed or the session's
-	// stream breaks; port 0 takes a free one. The path of a unix socket is the
-	// user's, for nobody else, and goes with the listener. The error wraps
-	// [syscall.EADDRINUSE] if the address is taken.
+	// stream breaks. Port 0 takes a free one; those below 1024 are root's. The
+	// path of a unix socket is the user's, for nobody else, and goes with the
+	// listener. The error wraps [syscall.EADDRINUSE] if the address is taken.
 	Listen(ctx context.Context, user, network, address string) (net.Listener, error)
 }
 

@@ -89,6 +89,9 @@ func testSocketsMissing(t *testing.T, e *exam) {
 	if _, err := e.Listen(t.Context(), "", "tcp", l.Addr().String()); !errors.Is(err, syscall.EADDRINUSE) {
 		t.Errorf("listen where somebody listens: %v, want EADDRINUSE", err)
 	}
+	if _, err := e.Listen(t.Context(), e.User, "tcp", "127.0.0.1:80"); !errors.Is(err, fs.ErrPermission) {
+		t.Errorf("listen on a port that is root's: %v, want ErrPermission", err)
+	}
 	gone := l.Addr().String()
 	must(t, l.Close())
 	awaitErr(t, syscall.ECONNREFUSED, func() error { return hangUpDial(e, t, "", "tcp", gone) })

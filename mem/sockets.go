@@ -84,6 +84,9 @@ func (s *guestSession) Listen(ctx context.Context, user, network, address string
 	if err := at.check(user); err != nil {
 		return nil, err
 	}
+	if _, port, _ := net.SplitHostPort(address); network == "tcp" && user == guestUser && len(port) < 4 && port != "0" {
+		return nil, fmt.Errorf("listen on %s: %w", address, fs.ErrPermission)
+	}
 	all := s.sockets
 	all.mu.Lock()
 	defer all.mu.Unlock()

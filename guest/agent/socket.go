@@ -158,6 +158,9 @@ func (x *exchange) listen() error {
 // listen listens as the user.
 func (u user) listen(s *wire.Socket) (l net.Listener, err error) {
 	if s.Network == "tcp" {
+		if u.uid != 0 && privileged(s.Address) { // the agent may, who asks may not
+			return nil, fmt.Errorf("listen on %s: %w", s.Address, fs.ErrPermission)
+		}
 		return net.Listen(s.Network, s.Address)
 	}
 	err = u.as(func() error {
@@ -171,6 +174,16 @@ func (u user) listen(s *wire.Socket) (l net.Listener, err error) {
 		return nil
 	})
 	return l, err
+}
+
+// privileged reports whether only root may listen on an address.
+func privileged(address string) bool {
+	_, port, err := net.SplitHostPort(address)
+	if err != nil {
+		return false
+	}
+	n, err := net.LookupPort("tcp", port)
+	return err == nil && n > 0 && n < 1024
 }
 
 func (x *exchange) announce(arrival wire.Arrival) error {
