@@ -41,7 +41,6 @@ type host struct {
 	vmm      string
 
 	full atomic.Bool // the pool has no room for captures
-	mu   sync.Mutex
 	*lifecycle.Manager
 }
 
