@@ -11,8 +11,8 @@ import (
 )
 
 // headStart is how long a connection by the network is waited for before the
-// other way is tried as well: an answer takes milliseconds, but the first packet
-// to a guest that has just woken can be lost, and is sent again after a second.
+// other way is tried as well: an answer takes milliseconds, but a packet that is
+// lost is sent again only after a second, and a guest's firewall may drop them all.
 const headStart = 100 * time.Millisecond
 
 // A reached is how an attempt to connect ended.
