@@ -46,22 +46,29 @@ func (s *Server) execStream(w http.ResponseWriter, r *http.Request, who caller) 
 	defer conn.CloseNow()
 	conn.SetReadLimit(maxMessage)
 
-	x := &execution{conn: conn, stdin: newStdin()}
-	status, err := x.run(r.Context(), session, r.Header.Get(api.HeaderLinuxUser))
+	ctx, cancel := context.WithCancelCause(r.Context())
+	defer cancel(nil)
+	sending, stop := outlasting(ctx)
+	defer stop()
+	x := &execution{conn: conn, sending: sending, stdin: newStdin()}
+	status, err := x.run(ctx, cancel, session, r.Header.Get(api.HeaderLinuxUser))
 	if !errors.Is(err, errClientLeft) {
 		s.config.Log.Debug("exec ended", "trace", traceOf(r.Context()), "status", status.Code, "error", err)
-		x.report(r.Context(), status, err)
+		x.report(status, err)
 	}
 	return nil
 }
 
 // An execution is one command and the WebSocket it is connected to.
 type execution struct {
-	conn  *websocket.Conn
-	stdin *stdin
+	conn    *websocket.Conn
+	sending context.Context // for every Write; see outlasting
+	stdin   *stdin
 }
 
-func (x *execution) run(ctx context.Context, session coppice.Session, user string) (coppice.ExecStatus, error) {
+// run runs the command until it ends or ctx does, which cancel ends when the
+// client leaves or breaks the rules.
+func (x *execution) run(ctx context.Context, cancel context.CancelCauseFunc, session coppice.Session, user string) (coppice.ExecStatus, error) {
 	spec, err := x.start(ctx)
 	if err != nil {
 		return coppice.ExecStatus{}, err
@@ -71,23 +78,19 @@ func (x *execution) run(ctx context.Context, session coppice.Session, user strin
 	}
 	// Not the command's context: as with a Write, see outlasting.
 	connected := context.WithoutCancel(ctx)
-	ctx, cancel := context.WithCancelCause(ctx)
-	defer cancel(nil)
 	defer x.stdin.close(context.Canceled)
 	go func() {
 		err := x.receive(connected)
 		cancel(err)
 		x.stdin.close(err)
 	}()
-	sending, stop := outlasting(ctx)
-	defer stop()
 	x.stdin.taken = func(n int) error {
-		return wsjson.Write(sending, x.conn, api.StdinAck{Type: api.TypeStdinAck, Bytes: n})
+		return wsjson.Write(x.sending, x.conn, api.StdinAck{Type: api.TypeStdinAck, Bytes: n})
 	}
 	status, err := session.Exec(ctx, spec, coppice.Stdio{
 		Stdin:  x.stdin,
-		Stdout: x.writer(sending, api.StreamStdout),
-		Stderr: x.writer(sending, api.StreamStderr),
+		Stdout: x.writer(api.StreamStdout),
+		Stderr: x.writer(api.StreamStderr),
 	})
 	if cause := context.Cause(ctx); err != nil && cause != nil {
 		err = cause
@@ -96,7 +99,8 @@ func (x *execution) run(ctx context.Context, session coppice.Session, user strin
 }
 
 // outlasting returns a context that ends a while after ctx has: a Write whose
-// context ends closes the connection, which still has to carry why.
+// context ends closes the connection, which still has to carry why. The command's
+// own end is no end of ctx: an acknowledgement may be under way just then.
 func outlasting(ctx context.Context) (context.Context, context.CancelFunc) {
 	longer, cancel := context.WithCancel(context.WithoutCancel(ctx))
 	stop := context.AfterFunc(ctx, func() { time.AfterFunc(goodbyeTimeout, cancel) })
@@ -107,14 +111,14 @@ func outlasting(ctx context.Context) (context.Context, context.CancelFunc) {
 }
 
 // report tells the client how the command ended, and closes.
-func (x *execution) report(ctx context.Context, status coppice.ExecStatus, err error) {
+func (x *execution) report(status coppice.ExecStatus, err error) {
+	ctx := x.sending
 	var last any = api.ExecExit{Type: api.TypeExit, Code: status.Code, TimedOut: status.TimedOut}
 	if err != nil {
 		f := translate(err)
 		last = api.ExecError{Type: api.TypeError, Code: string(f.err.Code), Message: f.err.Message}
-		// ctx may have ended, and be why.
 		var cancel context.CancelFunc
-		ctx, cancel = context.WithTimeout(context.WithoutCancel(ctx), goodbyeTimeout)
+		ctx, cancel = context.WithTimeout(ctx, goodbyeTimeout)
 		defer cancel()
 	}
 	if wsjson.Write(ctx, x.conn, last) == nil {
@@ -175,8 +179,8 @@ func (x *execution) receive(ctx context.Context) error {
 	}
 }
 
-func (x *execution) writer(ctx context.Context, stream byte) *streamWriter {
-	return &streamWriter{ctx: ctx, conn: x.conn, buf: []byte{stream}}
+func (x *execution) writer(stream byte) *streamWriter {
+	return &streamWriter{ctx: x.sending, conn: x.conn, buf: []byte{stream}}
 }
 
 // A streamWriter sends what is written to it as messages of one stream.
