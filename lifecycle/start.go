@@ -51,12 +51,12 @@ func (m *Manager) start(ctx context.Context, account coppice.AccountID, id coppi
 				return vm, err
 			}
 		}
+		m.Touch(id) // before a timeout that has passed already is put down
 		started, err := m.perform(ctx, id, r)
 		m.whenDone(id, release)
 		joined := started
 		if edit(&joined) == nil && err == nil && started.State == coppice.Running && joined == started {
-			m.Touch(id) // what the options say holds from now on
-			m.stir()
+			m.stir() // what the options say holds from now on
 			return started, nil
 		}
 		if err != nil && !m.overtaken(ctx, vm, err) {
