@@ -11,6 +11,7 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/coppice-vm/coppice/api"
 )
@@ -100,6 +101,7 @@ func TestNetwork(t *testing.T) {
 	t.Run("spoofing", func(t *testing.T) { l.with(t).spoofing() })
 	t.Run("fork", func(t *testing.T) { l.with(t).forkWhileConnected(named, open) })
 	t.Run("daemon", func(t *testing.T) { l.with(t).daemonKilled(named, open) })
+	t.Run("idle", func(t *testing.T) { l.with(t).trafficIsActivity() })
 
 	var vm struct{ Network api.Network }
 	if err := json.Unmarshal([]byte(l.coppice("get", "one", "--json")), &vm); err != nil {
@@ -179,14 +181,39 @@ for line in sys.stdin:
 	say("when the child has been out")
 }
 
-// daemonKilled holds that what a guest is connected to goes on without the
-// daemon, and that the policy is the same with the next one.
-func (l *lab) daemonKilled(targets map[string]string, want []string) {
-	l.coppice("exec", "one", "--", "sh", "-c", `nohup python3 -c '
+// ticking is a program that has something to say to the world, and waits for the answer.
+const ticking = `nohup python3 -c '
 import socket, time
 f = socket.create_connection(("20.0.0.1", 7)).makefile("rw")
 while True:
-    f.write("tick\n"); f.flush(); f.readline(); time.sleep(0.05)' >/dev/null 2>&1 &`)
+    f.write("tick\n"); f.flush(); f.readline(); time.sleep(0.05)' >/dev/null 2>&1 &`
+
+// trafficIsActivity holds that a VM whose programs move bytes is not idle though
+// nobody works in it, and is when they have done.
+func (l *lab) trafficIsActivity() {
+	l.coppice("exec", "two", "--", "sh", "-c", ticking)
+	l.coppice("start", "two", "--idle-timeout", "5s")
+	for began := time.Now(); time.Since(began) < 12*time.Second; {
+		if tick := l.hears(); tick != "tick" {
+			l.t.Errorf("the world hears %q", tick)
+		}
+	}
+	state := func() string { return l.coppice("get", "two", "--json") }
+	if got := state(); !strings.Contains(got, `"state": "running"`) {
+		l.t.Errorf("a VM with traffic is not running: %s", got)
+	}
+	l.coppice("exec", "two", "--", "pkill", "-f", "tick")
+	for end := time.Now().Add(callDeadline); !strings.Contains(state(), `"state": "suspended"`); time.Sleep(100 * time.Millisecond) {
+		if time.Now().After(end) {
+			l.t.Fatalf("without traffic it is not suspended: %s", state())
+		}
+	}
+}
+
+// daemonKilled holds that what a guest is connected to goes on without the
+// daemon, and that the policy is the same with the next one.
+func (l *lab) daemonKilled(targets map[string]string, want []string) {
+	l.coppice("exec", "one", "--", "sh", "-c", ticking)
 	l.coppice("egress", "child", "closed")
 	l.hears()
 	l.kill()

@@ -235,13 +235,21 @@ func testSSHShell(t *testing.T, u *sshUser, c *client.Client, vm string) {
 		t.Errorf("in the child the shell is %q", got)
 	}
 
-	// Asleep and awake, with the same shell.
-	if _, err := c.Suspend(deadline(t), vm); err != nil {
-		t.Fatal(err)
+	// A login at which nothing moves keeps nothing awake: asleep and awake, with
+	// the same shell.
+	idle := func(timeout *float64) {
+		t.Helper()
+		if _, err := c.Start(deadline(t), vm, api.StartVM{IdleTimeoutSeconds: api.IdleTimeout{Set: true, Seconds: timeout}}); err != nil {
+			t.Fatal(err)
+		}
 	}
+	seconds := 2.0
+	idle(&seconds)
+	awaitState(t, c, vm, api.Suspended)
 	if got := s.ask("echo $$; echo after the sleep"); got != mark+" after the sleep" {
 		t.Errorf("after the sleep: %q", got)
 	}
+	idle(nil) // which is never
 	if !strings.Contains(s.errs.String(), "waking "+vm) {
 		t.Errorf("nothing was said of the wake: %q", &s.errs)
 	}
