@@ -96,6 +96,8 @@ type TerminalSpec struct {
 	// xterm-256color if it is not in it.
 	Env  []string
 	Size TerminalSize
+	// Most is how many terminals of the guest may run, this one included; 0 is [MaxTerminals].
+	Most int
 }
 
 // A TerminalSize is columns and rows of characters, each from 1 to [MaxTerminalSide].

@@ -353,6 +353,13 @@ func testTerminalNames(t *testing.T, e *exam) {
 }
 
 func testTerminalCap(t *testing.T, e *exam) {
+	one := coppice.TerminalSpec{Command: "sleep 3600", Size: usualSize, Most: 1}
+	only := e.open(t, one)
+	if _, err := e.Terminals("").Open(t.Context(), one); !errors.Is(err, coppice.ErrTooMany) {
+		t.Errorf("a second one where there may be one: %v, want ErrTooMany", err)
+	}
+	must(t, only.Signal(t.Context(), "SIGKILL"))
+	only.exits(coppice.TerminalExit{Code: 137, Signal: "SIGKILL"})
 	for i := range 1000 {
 		terminal, err := e.Terminals("").Open(t.Context(), coppice.TerminalSpec{ID: fmt.Sprint(i), Command: "sleep 3600", Size: usualSize})
 		if errors.Is(err, coppice.ErrTooMany) {

@@ -32,6 +32,7 @@ func (t terminals) Open(ctx context.Context, spec coppice.TerminalSpec) (coppice
 		Command: spec.Command,
 		Dir:     spec.Dir,
 		Env:     spec.Env,
+		Most:    spec.Most,
 	}})
 }
 

@@ -139,3 +139,28 @@ func TestForkUpToALimit(t *testing.T) {
 	}
 	h.clean(there...)
 }
+
+// Whoever opens a terminal meets the account's limit.
+func TestTerminalLimit(t *testing.T) {
+	h := newHost(t)
+	vm := h.create()
+	for limit, want := range map[int]coppice.Code{0: coppice.CodeSessionCapReached, 2: coppice.CodeSessionCapReached, 3: "", coppice.NoLimit: ""} {
+		limits := coppice.DefaultLimits
+		limits.PTYs = limit
+		if err := h.store.SetLimits(t.Context(), alice, limits); err != nil {
+			t.Fatal(err)
+		}
+		session, release, err := h.Use(t.Context(), alice, vm.ID, "terminal")
+		if err != nil {
+			t.Fatal(err)
+		}
+		_, err = session.Terminals("").Open(t.Context(), coppice.TerminalSpec{})
+		release()
+		if err == nil && want == "" {
+			continue
+		}
+		if code(err) != want {
+			t.Errorf("one more than two where there may be %d: %v, want %q", limit, err, want)
+		}
+	}
+}

@@ -227,8 +227,18 @@ func (s *session) Shutdown(ctx context.Context) error {
 
 func (s *session) Files(user string) coppice.GuestFiles { return nil }
 
-func (s *session) Terminals(string) coppice.GuestTerminals { return nil }
-func (s *session) Close() error                            { return nil }
+func (s *session) Terminals(string) coppice.GuestTerminals { return terminals{} }
+
+// terminals are those of a guest in which there are two.
+type terminals struct{ coppice.GuestTerminals }
+
+func (terminals) Open(_ context.Context, spec coppice.TerminalSpec) (coppice.Terminal, error) {
+	if spec.Most > 0 && spec.Most <= 2 {
+		return nil, coppice.ErrTooMany
+	}
+	return nil, nil
+}
+func (s *session) Close() error { return nil }
 
 func TestLife(t *testing.T) {
 	h := newHost(t)

@@ -29,6 +29,7 @@ func (m *Manager) Use(ctx context.Context, account coppice.AccountID, id coppice
 		release()
 		return nil, nil, err
 	}
+	session = limited{session, func(ctx context.Context) (coppice.Limits, error) { return m.Quotas.Limits(ctx, account) }}
 	m.confirm(ctx, id)
 	return session, release, nil
 }

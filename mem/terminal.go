@@ -74,7 +74,7 @@ func (g guestTerminals) Open(ctx context.Context, spec coppice.TerminalSpec) (co
 			all.remove(t)
 		}
 	}
-	if running >= coppice.MaxTerminals {
+	if running >= coppice.MaxTerminals || spec.Most > 0 && running >= spec.Most {
 		return nil, fmt.Errorf("%w: %d", coppice.ErrTooMany, running)
 	}
 	if spec.ID == "" {

@@ -53,7 +53,7 @@ func (a *Agent) openTerminal(u user, id string, spec *wire.NewTerminal, v *viewe
 		return nil, fmt.Errorf("a terminal cannot have the id %.100q: %w", id, fs.ErrInvalid)
 	case there != nil && there.running():
 		return nil, fmt.Errorf("%w: %q", coppice.ErrTerminalExists, id)
-	case running >= coppice.MaxTerminals:
+	case running >= coppice.MaxTerminals, spec.Most > 0 && running >= spec.Most:
 		return nil, fmt.Errorf("%w: %d terminals run", coppice.ErrTooMany, running)
 	}
 	t, err := a.startTerminal(u, id, spec, v)

@@ -17,6 +17,7 @@ type NewTerminal struct {
 	Command string   `json:",omitempty"`
 	Dir     string   `json:",omitempty"`
 	Env     []string `json:",omitempty"`
+	Most    int      `json:",omitempty"`
 }
 
 // Attached says what the host is attached to. The first Replay bytes of the
