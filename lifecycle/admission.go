@@ -128,26 +128,34 @@ func (m *Manager) whenDone(id coppice.VMID, release func()) {
 	}()
 }
 
-// room returns an error if the pool has no space for anything new. What has just
-// been removed may take the file system a moment to give back: it gets freeingTime.
+// room returns an error if the pool has no space for anything new, and cannot
+// be given any by evictions or what has just been removed.
 func (m *Manager) room(ctx context.Context) error {
+	capacity, err := m.Gauge.Capacity(ctx)
+	reserve := m.Budget.StorageReserveMiB
+	if err != nil || capacity.FreeStorageMiB >= reserve {
+		return err
+	}
+	m.press()
+	free, err := m.freed(ctx, reserve)
+	if err != nil || free >= reserve {
+		return err
+	}
+	return coppice.Errorf(coppice.CodeNoStorage, "the host's storage pool has %d MiB left, and %d are kept for what is in it already: delete VMs or make the pool larger", free, reserve)
+}
+
+// freed returns how much storage is free as soon as that is enough, and when
+// what has just been removed must show at the latest.
+func (m *Manager) freed(ctx context.Context, enoughMiB int64) (freeMiB int64, err error) {
 	for end := time.Now().Add(freeingTime); ; {
 		capacity, err := m.Gauge.Capacity(ctx)
-		if err != nil {
-			return err
+		if err != nil || capacity.FreeStorageMiB >= enoughMiB || time.Now().After(end) {
+			return capacity.FreeStorageMiB, err
 		}
-		free, reserve := capacity.FreeStorageMiB, m.Budget.StorageReserveMiB
-		switch {
-		case free >= reserve:
-			return nil
-		case time.Now().After(end):
-			return coppice.Errorf(coppice.CodeNoStorage, "the host's storage pool has %d MiB left, and %d are kept for what is in it already: delete VMs or make the pool larger", free, reserve)
-		}
-		m.press()
 		select {
 		case <-time.After(freeingTime / 20):
 		case <-ctx.Done():
-			return ctx.Err()
+			return 0, ctx.Err()
 		}
 	}
 }

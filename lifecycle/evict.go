@@ -64,23 +64,24 @@ func (m *Manager) relieve(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	// What is removed the file system gives back in its own time: what that will
-	// be counts already.
-	free := c.FreeStorageMiB << 20
+	// What is removed the file system gives back in its own time: it gets that
+	// before another VM goes, and what that will be counts already.
+	shows := c.FreeStorageMiB
+	free := shows << 20
 	for _, v := range victims {
 		if free >= m.Eviction.UntilMiB<<20 {
 			break
 		}
-		if err := m.evict(ctx, v, c.FreeStorageMiB); errors.Is(err, errMoot) {
+		if err := m.evict(ctx, v, shows); errors.Is(err, errMoot) {
 			continue
 		} else if err != nil {
 			return err
 		}
 		free += v.gain
-		if c, err = m.Gauge.Capacity(ctx); err != nil {
+		if shows, err = m.freed(ctx, m.Eviction.UntilMiB); err != nil {
 			return err
 		}
-		free = max(free, c.FreeStorageMiB<<20)
+		free = max(free, shows<<20)
 	}
 	return nil
 }

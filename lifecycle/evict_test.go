@@ -125,3 +125,45 @@ func TestEvictionMakesRoom(t *testing.T) {
 		}
 	})
 }
+
+// What one VM gives back shows a moment after it is gone, and may be more than
+// its files say. No other goes meanwhile, though the pool is found short.
+func TestEvictionOfNoMoreThanNeeded(t *testing.T) {
+	idly(t, func(t *testing.T, h *host) {
+		h.eviction = lifecycle.Eviction{BelowMiB: 3000, UntilMiB: 3000}
+		h.leave(t.Context())
+		h.open()
+		first, second := h.sticky(1), h.sticky(2)
+		h.leaves(100) // less than the reserve: who creates has the pool looked at
+		go func() {
+			for vm := (coppice.VM{}); !vm.Deleted(); time.Sleep(time.Millisecond) {
+				vm, _ = h.store.VM(t.Context(), first)
+			}
+			time.Sleep(150 * time.Millisecond)
+			h.leaves(3000)
+		}()
+		created := h.create()
+		time.Sleep(time.Minute)
+		synctest.Wait()
+		h.clean(created.ID, second)
+	})
+}
+
+// A VM that somebody is in stays, also when it was put to sleep around him.
+func TestNoEvictionOfAVMInUse(t *testing.T) {
+	idly(t, func(t *testing.T, h *host) {
+		h.eviction = lifecycle.Eviction{BelowMiB: 3000, UntilMiB: 3000}
+		h.leave(t.Context())
+		h.open()
+		id := h.sticky(0)
+		_, release, err := h.Use(t.Context(), alice, id, "exec")
+		if err != nil {
+			t.Fatal(err)
+		}
+		h.must(h.Suspend(t.Context(), alice, id))
+		h.leaves(2999)
+		h.want(time.Minute, id, coppice.Suspended)
+		release()
+		h.want(time.Minute, id, coppice.Absent)
+	})
+}
