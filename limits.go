@@ -62,13 +62,24 @@ func (u Usage) Plus(v Usage) Usage {
 	}
 }
 
+// Exceeds reports whether there is more of anything than in v.
+func (u Usage) Exceeds(v Usage) bool {
+	more, less := u.counts(), v.counts()
+	for i := range more {
+		if more[i] > less[i] {
+			return true
+		}
+	}
+	return false
+}
+
 // larger returns the larger of each member of two sizes.
 func (s Size) larger(t Size) Size {
 	return Size{max(s.VCPUs, t.VCPUs), max(s.MemoryMiB, t.MemoryMiB), max(s.DiskMiB, t.DiskMiB)}
 }
 
 // Usage returns what a VM counts for. One on its way to running counts as one
-// that runs, and one that is resized as having the larger of both sizes. The
+// that runs, which one that is made to be left stopped is not, and one that is resized as having the larger of both sizes. The
 // host's own count for nothing.
 func (vm *VM) Usage() Usage {
 	if vm.Deleted() || vm.Account == SystemAccount {
@@ -76,7 +87,8 @@ func (vm *VM) Usage() Usage {
 	}
 	size := vm.Size.larger(vm.Target)
 	u := Usage{VMs: 1, Each: size, Sum: Size{DiskMiB: size.DiskMiB}}
-	if vm.State == Running || vm.Verb == Restore || vm.Verb == Start || vm.Verb == Resume {
+	begins := vm.Verb == Restore && vm.Instance != "" || vm.Verb == Start || vm.Verb == Resume
+	if vm.State == Running || begins {
 		u.Running = 1
 		u.Sum.VCPUs, u.Sum.MemoryMiB = size.VCPUs, size.MemoryMiB
 	}

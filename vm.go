@@ -120,7 +120,7 @@ type VM struct {
 	// Parent the VM was forked from, if any.
 	Parent VMID
 
-	// Instance is the current run, or the last one.
+	// Instance is the current run, or the last one; empty if there was none.
 	Instance InstanceID
 	// HostBoot identifies the boot of the host that Instance began in: a run
 	// does not outlive it.

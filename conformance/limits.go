@@ -160,21 +160,26 @@ func quotasCountReservations(t *testing.T, s Records) {
 	for _, c := range []struct {
 		state coppice.State
 		verb  coppice.Verb
+		run   coppice.InstanceID
 		want  coppice.Usage
 	}{
-		{coppice.Absent, coppice.Restore, runs},
-		{coppice.Stopped, coppice.Start, runs},
-		{coppice.Suspended, coppice.Resume, runs},
-		{coppice.Running, coppice.Idle, runs},
-		{coppice.Running, coppice.Reboot, runs},
-		{coppice.Running, coppice.Stop, runs},
-		{coppice.Running, coppice.Delete, runs},
-		{coppice.Stopped, coppice.Idle, rests},
-		{coppice.Stopped, coppice.Cut, rests},
-		{coppice.Suspended, coppice.Idle, rests},
-		{coppice.Failed, coppice.Idle, rests},
+		{coppice.Absent, coppice.Restore, "run", runs},
+		{coppice.Absent, coppice.Restore, "", rests},
+		{coppice.Stopped, coppice.Start, "run", runs},
+		{coppice.Suspended, coppice.Resume, "run", runs},
+		{coppice.Running, coppice.Idle, "run", runs},
+		{coppice.Running, coppice.Reboot, "run", runs},
+		{coppice.Running, coppice.Stop, "run", runs},
+		{coppice.Running, coppice.Delete, "run", runs},
+		{coppice.Stopped, coppice.Idle, "run", rests},
+		{coppice.Stopped, coppice.Cut, "run", rests},
+		{coppice.Suspended, coppice.Idle, "run", rests},
+		{coppice.Failed, coppice.Idle, "run", rests},
 	} {
-		_, err := s.UpdateVM(t.Context(), vm.ID, func(vm *coppice.VM) error { vm.State, vm.Verb = c.state, c.verb; return nil })
+		_, err := s.UpdateVM(t.Context(), vm.ID, func(vm *coppice.VM) error {
+			vm.State, vm.Verb, vm.Instance = c.state, c.verb, c.run
+			return nil
+		})
 		must(t, err)
 		wantUsage(t, s, c.want)
 	}

@@ -114,6 +114,9 @@ func (m *Manager) newVM(spec coppice.NewVM, image coppice.ImageID, from coppice.
 // insert adds a VM that is being restored, and does the restoring.
 func (m *Manager) insert(ctx context.Context, vm coppice.VM, step Step, restore work) (coppice.VM, error) {
 	take(&vm, coppice.Restore)
+	if step.Works != coppice.Running {
+		vm.Instance = "" // it begins no run
+	}
 	m.mu.Lock()
 	if m.base.Err() != nil {
 		m.mu.Unlock()

@@ -30,11 +30,9 @@ func (m *Manager) Fork(ctx context.Context, account coppice.AccountID, id coppic
 	if err != nil {
 		return nil, err
 	}
-	release, err := m.makeRoom(ctx, account, parent.Size)
-	if err != nil {
-		return nil, err // not even for one of them
+	if err := m.roomForOne(ctx, &parent, spec); err != nil {
+		return nil, err
 	}
-	release()
 	return detach(ctx, m, func(ctx context.Context) ([]coppice.Fork, error) {
 		parent, c, err := m.cut(ctx, id, coppice.Capture{Account: account})
 		if err != nil {
@@ -43,6 +41,22 @@ func (m *Manager) Fork(ctx context.Context, account coppice.AccountID, id coppic
 		defer m.letFall(c.ID)
 		return m.branch(parent, c, spec), nil
 	})
+}
+
+// roomForOne returns why there is no room for even one child; nil if there is.
+func (m *Manager) roomForOne(ctx context.Context, parent *coppice.VM, spec coppice.ForkSpec) error {
+	if parent.State == coppice.Stopped && spec.LeaveStopped {
+		child := coppice.VM{State: coppice.Stopped, Size: parent.Size}
+		if err := m.admits(ctx, parent.Account, child.Usage()); err != nil {
+			return err
+		}
+		return m.room(ctx)
+	}
+	release, err := m.makeRoom(ctx, parent.Account, parent.Size)
+	if err == nil {
+		release()
+	}
+	return err
 }
 
 // branch restores the children of a fork, some at a time.

@@ -126,6 +126,31 @@ func TestForkOfAStoppedVM(t *testing.T) {
 	h.must(h.Start(t.Context(), alice, stopped[0].ID, coppice.StartOptions{}))
 }
 
+// Children that are left stopped take neither memory nor a place among the VMs
+// that run, but are VMs of the account like others.
+func TestForkLeavesStoppedWhereNoneCouldRun(t *testing.T) {
+	h := newHost(t)
+	parent := h.create()
+	h.must(h.Stop(t.Context(), alice, parent.ID))
+	h.memory(0)
+	h.limit(func(l *coppice.Limits) { l.Running, l.VMs = 0, 3 })
+	if _, err := h.Fork(t.Context(), alice, parent.ID, coppice.ForkSpec{Count: 2}); code(err) != coppice.CodeVMLimit {
+		t.Errorf("children that would run: %v", err)
+	}
+	for _, child := range h.fork(parent.ID, coppice.ForkSpec{Count: 2, LeaveStopped: true}) {
+		if child.State != coppice.Stopped || child.Instance != "" {
+			t.Errorf("a child is %+v", child)
+		}
+	}
+	_, err := h.Fork(t.Context(), alice, parent.ID, coppice.ForkSpec{Count: 1, LeaveStopped: true})
+	h.refused("one more", err, coppice.CodeTotalVMLimit, 3, 3)
+	h.storage(511)
+	h.limit(func(l *coppice.Limits) { l.Running = 0 })
+	if _, err := h.Fork(t.Context(), alice, parent.ID, coppice.ForkSpec{Count: 1, LeaveStopped: true}); code(err) != coppice.CodeNoStorage {
+		t.Errorf("where the pool is full: %v", err)
+	}
+}
+
 // What failed has its error, what worked stays, and nothing is left of what failed.
 func TestForkFailsChildByChild(t *testing.T) {
 	h := newHost(t)

@@ -66,5 +66,5 @@ func tooManyTerminals(limit int) error {
 
 // newVMOf returns what a VM of that size counts for when it is made.
 func newVMOf(size coppice.Size) coppice.Usage {
-	return (&coppice.VM{Verb: coppice.Restore, Size: size}).Usage()
+	return (&coppice.VM{State: coppice.Running, Size: size}).Usage()
 }

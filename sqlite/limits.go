@@ -78,8 +78,8 @@ func usageOf(ctx context.Context, q queryer, account coppice.AccountID) (all cop
 // admit returns why a change that tx has made may not stay: by it, the account
 // has more than it may. nil if it may.
 func admit(ctx context.Context, tx *sql.Tx, account coppice.AccountID, before, now coppice.Usage) error {
-	if now == before || now == (coppice.Usage{}) {
-		return nil
+	if !now.Exceeds(before) {
+		return nil // and need not be counted
 	}
 	limits, err := limitsOf(ctx, tx, account)
 	if err != nil {
