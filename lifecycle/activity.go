@@ -29,10 +29,14 @@ func (u *usage) idle() time.Duration {
 	return time.Since(u.active)
 }
 
-// activity returns what is to go on record.
+// untilMetered returns for how long yet traffic is only added up.
+func (u *usage) untilMetered() time.Duration { return activityInterval - time.Since(u.metered) }
+
+// activity returns what is to go on record. Less than a second is no idleness:
+// who uses the VM next need not set the record right.
 func (u *usage) activity() coppice.Activity {
 	idle := u.idle()
-	return coppice.Activity{At: time.Now().Add(-idle).UTC().Round(0), Idle: idle}
+	return coppice.Activity{At: time.Now().Add(-idle).UTC().Round(0), Idle: idle.Truncate(time.Second)}
 }
 
 // begin starts anew for a run that has been idle for so long.
@@ -124,6 +128,16 @@ func (m *Manager) recordAll(ctx context.Context) {
 	for _, id := range ids {
 		m.record(ctx, id)
 	}
+}
+
+// usageOf returns how a VM is used, and whether it runs here.
+func (m *Manager) usageOf(id coppice.VMID) (u usage, runs bool) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if e := m.vms[id]; e != nil {
+		return e.usage, e.run != nil
+	}
+	return usage{}, false
 }
 
 // latest replaces what is on record of a VM's activity by what is known now.

@@ -56,13 +56,13 @@ func (m *Manager) lookAtAll() time.Duration {
 // lookAtIdle finds out whether a VM is idle, and has it reclaimed if that is for
 // too long. It returns when to look again.
 func (m *Manager) lookAtIdle(vm *coppice.VM) time.Duration {
-	m.readMeter(vm)
-	m.mu.Lock()
-	e := m.entry(vm.ID)
-	runs, u := e.run != nil, e.usage
-	m.mu.Unlock()
+	u, runs := m.usageOf(vm.ID)
 	if !runs {
 		return activityInterval // it is being settled, or not there any more
+	}
+	if u.idle() >= vm.IdleTimeout || u.untilMetered() <= 0 {
+		m.readMeter(vm)
+		u, _ = m.usageOf(vm.ID)
 	}
 	idle := u.idle()
 	if idle < u.saved || idle-u.saved >= max(activityInterval, vm.IdleTimeout/4) {
@@ -72,7 +72,7 @@ func (m *Manager) lookAtIdle(vm *coppice.VM) time.Duration {
 	again := reclaimRetry - time.Since(u.failed)
 	switch {
 	case left > 0:
-		return left
+		return min(left, max(u.untilMetered(), busyRetry))
 	case !u.failed.IsZero() && again > 0:
 		return again
 	case vm.Verb == coppice.Idle:
@@ -81,8 +81,8 @@ func (m *Manager) lookAtIdle(vm *coppice.VM) time.Duration {
 	return busyRetry
 }
 
-// readMeter notes how much traffic a VM has had. A VM is active whenever that is
-// enough in an interval; at the latest by the time that it would be reclaimed.
+// readMeter notes how much traffic a VM has had: once in an interval, and when it
+// would be reclaimed. A VM is active whenever that is enough.
 func (m *Manager) readMeter(vm *coppice.VM) {
 	traffic, err := m.Network.Traffic(m.base, vm.ID)
 	n := traffic.Sent + traffic.Received

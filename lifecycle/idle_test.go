@@ -206,3 +206,45 @@ func TestReclaimFails(t *testing.T) {
 		h.want(31*time.Second, vm.ID, coppice.Suspended)
 	})
 }
+
+// countingStore counts changes of VMs' rows.
+type countingStore struct {
+	*mem.Store
+	wrote *atomic.Int32
+}
+
+func (s countingStore) UpdateVM(ctx context.Context, id coppice.VMID, change func(*coppice.VM) error, events ...coppice.Event) (coppice.VM, error) {
+	s.wrote.Add(1)
+	return s.Store.UpdateVM(ctx, id, change, events...)
+}
+
+// Who uses a VM again and again has nothing written down for it, and traffic is
+// asked for once in an interval, however often there is cause to look.
+func TestUseCostsNothing(t *testing.T) {
+	idly(t, func(t *testing.T, h *host) {
+		vm := h.create()
+		time.Sleep(900 * time.Millisecond)
+		if _, err := h.TakeSnapshot(t.Context(), alice, vm.ID, "", coppice.Persistence{}); err != nil { // which has the row written
+			t.Fatal(err)
+		}
+		synctest.Wait()
+		h.wrote.Store(0)
+		for range 100 {
+			if err := h.use(vm.ID); err != nil {
+				t.Fatal(err)
+			}
+			time.Sleep(100 * time.Millisecond)
+		}
+		if n := h.wrote.Load(); n != 0 {
+			t.Errorf("100 uses had the row written %d times", n)
+		}
+		h.wires.asked.Store(0)
+		for range 100 {
+			h.must(h.Start(t.Context(), alice, vm.ID, coppice.StartOptions{})) // has idleness looked at
+			time.Sleep(time.Second)
+		}
+		if n := h.wires.asked.Load(); n < 9 || n > 11 {
+			t.Errorf("traffic was asked for %d times in 100 seconds", n)
+		}
+	})
+}

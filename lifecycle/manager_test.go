@@ -40,7 +40,9 @@ type host struct {
 	husks    int
 	vmm      string
 
-	full atomic.Bool // the pool has no room for captures
+	full  atomic.Bool  // the pool has no room for captures
+	wires faultyWires  // instead of net
+	wrote atomic.Int32 // changes of VMs' rows
 	*lifecycle.Manager
 }
 
@@ -48,6 +50,7 @@ func newHost(t *testing.T) *host {
 	pool := mem.NewPool(coppice.Image{ID: "image", Disk: "images/image/disk.raw", DiskMiB: 1024})
 	h := &host{t: t, store: mem.NewStore(), pool: pool, hv: mem.NewHypervisor(pool), net: mem.NewNetwork(), gauge: mem.NewGauge(), boot: "boot-1"}
 	h.guest = &guest{hv: h.hv}
+	h.wires.Network = h.net
 	h.open()
 	t.Cleanup(func() { h.leave(t.Context()) })
 	return h
@@ -57,9 +60,9 @@ func newHost(t *testing.T) *host {
 func (h *host) open() {
 	h.t.Helper()
 	m, err := lifecycle.Open(h.t.Context(), lifecycle.Config{
-		Store: h.store, Captures: h.store, Quotas: h.store, History: h.store, Hypervisor: h.hv, Pool: cramped{h.pool, &h.full}, Guest: h.guest,
+		Store: countingStore{h.store, &h.wrote}, Captures: h.store, Quotas: h.store, History: h.store, Hypervisor: h.hv, Pool: cramped{h.pool, &h.full}, Guest: h.guest,
 		Gauge: h.gauge, Budget: lifecycle.Budget{MemoryReserveMiB: 1024, MemoryOvercommit: 8, StorageReserveMiB: 512}, Eviction: h.eviction,
-		Network: h.net, Egress: coppice.EgressOpen,
+		Network: &h.wires, Egress: coppice.EgressOpen,
 		Log: slog.New(slog.NewTextHandler(h.t.Output(), nil)),
 		VMM: h.vmm, Image: "image", Size: coppice.Size{VCPUs: 1, MemoryMiB: 1024, DiskMiB: 1024}, HostBoot: h.boot, KeepHistory: 24 * time.Hour, Spares: h.spares, Husks: h.husks,
 	})

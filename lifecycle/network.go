@@ -69,8 +69,12 @@ func (m *Manager) SetEgress(ctx context.Context, account coppice.AccountID, id c
 		}
 		_, err = f.wait(ctx)
 		switch {
-		case ctx.Err() != nil, mine && err != nil:
-			return coppice.Link{}, err
+		case ctx.Err() != nil:
+			return coppice.Link{}, ctx.Err()
+		case mine && err != nil && m.base.Err() != nil:
+			return coppice.Link{}, leaving()
+		case mine && err != nil:
+			return coppice.Link{}, asError(err)
 		case mine:
 			return m.Link(ctx, account, id)
 		}

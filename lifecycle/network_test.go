@@ -1,13 +1,18 @@
 package lifecycle_test
 
 import (
+	"context"
 	"errors"
 	"io"
 	"slices"
+	"strings"
+	"sync"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 
 	"github.com/coppice-vm/coppice"
+	"github.com/coppice-vm/coppice/mem"
 )
 
 // wantEgress checks the policies of VMs that run: what is on record and what is in force.
@@ -69,6 +74,72 @@ func TestEgress(t *testing.T) {
 		t.Errorf("the policy of a deleted VM: %v", err)
 	}
 	h.clean(forks[0].VM.ID)
+}
+
+// faultyWires is a network that can be made to fail, and counts questions.
+type faultyWires struct {
+	*mem.Network
+	mu    sync.Mutex
+	setUp func(context.Context) error // instead of what the network does; may be nil
+	asked atomic.Int32                // for traffic
+}
+
+func (w *faultyWires) fail(setUp func(context.Context) error) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.setUp = setUp
+}
+
+func (w *faultyWires) SetUp(ctx context.Context, id coppice.VMID, egress coppice.Egress) error {
+	w.mu.Lock()
+	setUp := w.setUp
+	w.mu.Unlock()
+	if setUp != nil {
+		return setUp(ctx)
+	}
+	return w.Network.SetUp(ctx, id, egress)
+}
+
+func (w *faultyWires) Traffic(ctx context.Context, id coppice.VMID) (coppice.Traffic, error) {
+	w.asked.Add(1)
+	return w.Network.Traffic(ctx, id)
+}
+
+// A policy that cannot be put in force is not on record either, and whoever
+// wanted it is told why in words that are for him.
+func TestEgressFails(t *testing.T) {
+	idly(t, func(t *testing.T, h *host) {
+		vm := h.create()
+		h.wires.fail(func(context.Context) error { return errors.New("netlink: no buffer space") })
+		_, err := h.SetEgress(t.Context(), alice, vm.ID, coppice.EgressClosed)
+		if e, ok := errors.AsType[*coppice.Error](err); !ok || e.Code != coppice.CodeInternal || strings.Contains(e.Message, "netlink") {
+			t.Errorf("no network: %v", err)
+		}
+		h.wantEgress(coppice.EgressOpen, vm.ID)
+
+		h.wires.fail(func(ctx context.Context) error { <-ctx.Done(); return ctx.Err() })
+		answer := make(chan error, 1)
+		change := func() {
+			_, err := h.SetEgress(t.Context(), alice, vm.ID, coppice.EgressClosed)
+			answer <- err
+		}
+		go change()
+		synctest.Wait()
+		h.leave(t.Context())
+		if err := <-answer; code(err) != coppice.CodeUnavailable {
+			t.Errorf("the daemon leaves meanwhile: %v", err)
+		}
+		h.wires.fail(nil)
+		h.open()
+		synctest.Wait()
+		h.wires.fail(func(ctx context.Context) error { <-ctx.Done(); return ctx.Err() })
+		go change()
+		synctest.Wait()
+		h.must(h.Delete(t.Context(), alice, vm.ID))
+		if err := <-answer; code(err) != coppice.CodeConflict {
+			t.Errorf("the VM is deleted meanwhile: %v", err)
+		}
+	})
 }
 
 // A spare and a husk may reach what the host allows, until somebody has them.
