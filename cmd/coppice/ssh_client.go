@@ -14,6 +14,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/coppice-vm/coppice"
 	"github.com/coppice-vm/coppice/api"
 	"github.com/coppice-vm/coppice/client"
 )
@@ -21,6 +22,10 @@ import (
 // askPassword is the variable by which ssh's question for a password, which this
 // program is asked too, comes with its answer.
 const askPassword = "COPPICE_SSH_PASSWORD"
+
+// hostAlias is what ssh calls the gateway, in its list of known hosts and when
+// it asks for the password.
+const hostAlias = "coppice"
 
 func (m *Main) sshCommand() *cobra.Command {
 	var user string
@@ -86,10 +91,16 @@ func (m *Main) ssh(ctx context.Context, ref, user string, args []string) error {
 	return err
 }
 
-// answerSSH prints the password if this is ssh asking for it.
+// answerSSH prints the password if this is ssh asking for it. What ssh asks on
+// behalf of others, such as a host that it goes by, is not answered.
 func (m *Main) answerSSH(args []string) bool {
 	password := m.Getenv(askPassword)
-	if password == "" || len(args) != 1 || !strings.HasSuffix(args[0], "password: ") {
+	if password == "" || len(args) != 1 {
+		return false
+	}
+	user, ok := strings.CutSuffix(args[0], "@"+hostAlias+"'s password: ")
+	vm, _, _ := strings.Cut(user, "+")
+	if !ok || !coppice.VMID(vm).Valid() {
 		return false
 	}
 	fmt.Fprintln(m.Stdout, password)
@@ -106,7 +117,7 @@ type gateway struct {
 func (g gateway) options() []string {
 	return []string{
 		"Port " + strconv.Itoa(g.port),
-		"HostKeyAlias coppice",
+		"HostKeyAlias " + hostAlias,
 		`UserKnownHostsFile "` + g.knownHosts + `"`,
 		"StrictHostKeyChecking yes",
 		"UpdateHostKeys no",
@@ -139,7 +150,7 @@ func (m *Main) gateway(ctx context.Context, c *client.Client, apiURL string) (ga
 		return gateway{}, err
 	}
 	defer os.Remove(f.Name()) // fails after the rename, as it should
-	_, err = fmt.Fprintf(f, "coppice %s\n", said.HostKey)
+	_, err = fmt.Fprintf(f, "%s %s\n", hostAlias, said.HostKey)
 	if err := errors.Join(err, f.Close()); err != nil {
 		return gateway{}, err
 	}
