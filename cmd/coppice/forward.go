@@ -9,6 +9,7 @@ import (
 	"strings"
 	"sync"
 	"text/tabwriter"
+	"time"
 
 	"github.com/spf13/cobra"
 
@@ -99,7 +100,7 @@ func (m *Main) forward(ctx context.Context, ref, user string, specs []string) er
 		context.AfterFunc(ctx, func() { listener.Close() })
 		all[i].Local = listener.Addr().String()
 		connections.Go(func() {
-			m.acceptAll(listener, func(conn *net.TCPConn) { m.connect(ctx, c, id, user, all[i].Remote, conn) })
+			m.acceptAll(ctx, listener, func(conn *net.TCPConn) { m.connect(ctx, c, id, user, all[i].Remote, conn) })
 		})
 	}
 	err = m.print(all, func(w *tabwriter.Writer) {
@@ -113,8 +114,12 @@ func (m *Main) forward(ctx context.Context, ref, user string, specs []string) er
 	return err
 }
 
-// acceptAll serves what connects, until the listener is closed and all is over.
-func (m *Main) acceptAll(listener net.Listener, serve func(*net.TCPConn)) {
+// acceptAgain is how long a port rests that could not take a connection.
+const acceptAgain = 100 * time.Millisecond
+
+// acceptAll serves what connects, until the listener is closed or ctx ends, and
+// all is over.
+func (m *Main) acceptAll(ctx context.Context, listener net.Listener, serve func(*net.TCPConn)) {
 	var connections sync.WaitGroup
 	defer connections.Wait()
 	for {
@@ -124,7 +129,12 @@ func (m *Main) acceptAll(listener net.Listener, serve func(*net.TCPConn)) {
 		}
 		if err != nil { // too many files, say: others may still end
 			m.report(err)
-			continue
+			select {
+			case <-time.After(acceptAgain):
+				continue
+			case <-ctx.Done():
+				return
+			}
 		}
 		connections.Go(func() { serve(conn.(*net.TCPConn)) })
 	}
