@@ -13,6 +13,7 @@ import (
 
 	"github.com/coppice-vm/coppice"
 	"github.com/coppice-vm/coppice/internal/confine"
+	"github.com/coppice-vm/coppice/internal/moving"
 )
 
 const (
@@ -194,7 +195,8 @@ func (c *conn) enter(ctx context.Context, waking func(), do func(context.Context
 			return
 		}
 		defer release()
-		err = do(ctx, &inside{Session: session, id: id, release: release, touch: func() { c.VMs.Touch(id) }})
+		touch := moving.Sparingly(func() { c.VMs.Touch(id) })
+		err = do(ctx, &inside{Session: session, id: id, release: release, touch: touch})
 		if cause := context.Cause(ctx); err != nil && cause != nil {
 			err = cause
 		}

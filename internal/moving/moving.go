@@ -11,34 +11,43 @@ import (
 // interval is how often it is said at most.
 const interval = time.Second
 
+// Sparingly returns a function that calls f, but once a second at most: what
+// comes too soon is left out. Any number may call it at the same time.
+func Sparingly(f func()) func() {
+	began := time.Now()
+	var due atomic.Int64 // since began, by the clock that nobody sets
+	return func() {
+		now, then := int64(time.Since(began)), due.Load()
+		if now >= then && due.CompareAndSwap(then, now+int64(interval)) {
+			f()
+		}
+	}
+}
+
 // A conn is a connection that says when bytes move.
 type conn struct {
 	net.Conn
 	moved func()
-	last  atomic.Int64 // when that was said, in nanoseconds
 }
 
 // Conn returns c as a connection that calls moved when bytes have been read or
 // written, once a second at most. It can be closed for writing only if c can.
-func Conn(c net.Conn, moved func()) net.Conn { return &conn{Conn: c, moved: moved} }
+func Conn(c net.Conn, moved func()) net.Conn { return &conn{c, Sparingly(moved)} }
 
 func (c *conn) Read(p []byte) (int, error) {
 	n, err := c.Conn.Read(p)
-	c.note(n)
+	if n > 0 {
+		c.moved()
+	}
 	return n, err
 }
 
 func (c *conn) Write(p []byte) (int, error) {
 	n, err := c.Conn.Write(p)
-	c.note(n)
-	return n, err
-}
-
-func (c *conn) note(n int) {
-	now, last := time.Now().UnixNano(), c.last.Load()
-	if n > 0 && now-last >= int64(interval) && c.last.CompareAndSwap(last, now) {
+	if n > 0 {
 		c.moved()
 	}
+	return n, err
 }
 
 // CloseWrite closes c for writing, or altogether if it knows no less.

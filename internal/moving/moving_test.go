@@ -3,6 +3,7 @@ package moving
 import (
 	"io"
 	"net"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -36,5 +37,28 @@ func TestConn(t *testing.T) {
 			t.Error("it is not closed")
 		}
 		want("nothing", 2)
+	})
+}
+
+// Of many who call at once one is heard, and again after a while.
+func TestSparingly(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		var calls atomic.Int64
+		f := Sparingly(func() { calls.Add(1) })
+		for want := range int64(3) {
+			for range 100 {
+				go f()
+			}
+			synctest.Wait()
+			if got := calls.Load(); got != want+1 {
+				t.Errorf("called %d times, want %d", got, want+1)
+			}
+			time.Sleep(interval - 1)
+			f()
+			if got := calls.Load(); got != want+1 {
+				t.Error("called too soon")
+			}
+			time.Sleep(1 * time.Nanosecond)
+		}
 	})
 }
