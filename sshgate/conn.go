@@ -170,7 +170,6 @@ func (c *conn) answer(requests <-chan *ssh.Request) {
 // An inside is the VM of a connection, for one who has entered it.
 type inside struct {
 	coppice.Session
-	id      coppice.VMID
 	release func() // the VM is not in use any more, but for bytes that move
 	touch   func()
 }
@@ -196,7 +195,7 @@ func (c *conn) enter(ctx context.Context, waking func(), do func(context.Context
 		}
 		defer release()
 		touch := moving.Sparingly(func() { c.VMs.Touch(id) })
-		err = do(ctx, &inside{Session: session, id: id, release: release, touch: touch})
+		err = do(ctx, &inside{Session: session, release: release, touch: touch})
 		if cause := context.Cause(ctx); err != nil && cause != nil {
 			err = cause
 		}

@@ -141,7 +141,8 @@ func (c *conn) request(r *ssh.Request) (ok bool, payload []byte) {
 	return true, payload
 }
 
-// listen listens in the guest until the connection ends, and returns at which port.
+// listen listens in the guest until the client has enough or the connection
+// ends, and returns at which port. What has connected goes on until the end.
 func (c *conn) listen(at forward) (port uint32, err error) {
 	type outcome struct {
 		port uint32
@@ -163,7 +164,7 @@ func (c *conn) listen(at forward) (port uint32, err error) {
 			if err := c.forwards.add(at, l); err != nil {
 				return err
 			}
-			defer c.forwards.close(at)
+			defer c.forwards.drop(at, l)
 			in.release()
 			listens <- outcome{port: uint32(n)}
 			defer context.AfterFunc(ctx, func() { l.Close() })()
@@ -179,14 +180,17 @@ func (c *conn) listen(at forward) (port uint32, err error) {
 	return o.port, o.err
 }
 
-// accept opens a channel to the client for each connection to l, until l is closed.
+// accept opens a channel to the client for each connection to l, until l is
+// closed, and returns when all of those are over. They end with ctx.
 func (c *conn) accept(ctx context.Context, l net.Listener, in *inside, kind string, opening func(from net.Addr) []byte) {
+	var relays sync.WaitGroup
+	defer relays.Wait()
 	for {
 		there, err := l.Accept()
 		if err != nil {
 			return
 		}
-		began := c.begin(func() {
+		relays.Go(func() {
 			channel, requests, err := c.ssh.OpenChannel(kind, opening(there.RemoteAddr()))
 			if err != nil {
 				there.Close()
@@ -195,10 +199,6 @@ func (c *conn) accept(ctx context.Context, l net.Listener, in *inside, kind stri
 			go ssh.DiscardRequests(requests)
 			relay(ctx, channel, there, in.touch)
 		})
-		if !began {
-			there.Close()
-			return
-		}
 	}
 }
 
@@ -261,6 +261,16 @@ func (f *forwards) close(at forward) bool {
 	delete(f.open, at)
 	l.Close()
 	return true
+}
+
+// drop forgets a listener that has closed. The client may have another at the
+// same address by now.
+func (f *forwards) drop(at forward, l net.Listener) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if f.open[at] == l {
+		delete(f.open, at)
+	}
 }
 
 // forwardAgent lets programs in the guest reach the client's agent, until stop.

@@ -199,9 +199,24 @@ func (g *gate) cut() {
 	g.far.Close()
 }
 
-// dial logs in.
+// patience is how long a test waits for what does not come.
+const patience = time.Minute
+
+// dial logs in. The connection breaks when a test has lost its patience.
 func (g *gate) dial(user string, auth ...ssh.AuthMethod) (*ssh.Client, error) {
-	return ssh.Dial("tcp", g.addr, &ssh.ClientConfig{User: user, Auth: auth, HostKeyCallback: ssh.FixedHostKey(g.HostKey.PublicKey()), Timeout: 10 * time.Second})
+	raw, err := net.Dial("tcp", g.addr)
+	if err != nil {
+		return nil, err
+	}
+	if err := raw.SetDeadline(time.Now().Add(patience)); err != nil {
+		return nil, err
+	}
+	conn, channels, requests, err := ssh.NewClientConn(raw, g.addr, &ssh.ClientConfig{User: user, Auth: auth, HostKeyCallback: ssh.FixedHostKey(g.HostKey.PublicKey())})
+	if err != nil {
+		raw.Close()
+		return nil, err
+	}
+	return ssh.NewClient(conn, channels, requests), nil
 }
 
 // client logs in, which must work.
@@ -218,6 +233,21 @@ func (g *gate) session(user, password string) *ssh.Session {
 	s, err := g.client(user, password).NewSession()
 	must(g.t, err)
 	return s
+}
+
+// await waits until something is so that nobody tells of.
+func (g *gate) await(what string, so func() bool) {
+	g.t.Helper()
+	late := time.After(patience)
+	tick := time.NewTicker(time.Millisecond)
+	defer tick.Stop()
+	for !so() {
+		select {
+		case <-tick.C:
+		case <-late:
+			g.t.Fatalf("never %s", what)
+		}
+	}
 }
 
 func must(t *testing.T, err error) {

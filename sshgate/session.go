@@ -69,8 +69,11 @@ func (s *session) request(r *ssh.Request) bool {
 		}
 		return s.setenv(v.Name, v.Value)
 	case "auth-agent-req@openssh.com":
-		s.agent = !s.started
-		return s.agent
+		if s.started { // and reads it
+			return false
+		}
+		s.agent = true
+		return true
 	case "pty-req":
 		return s.openWindow(r.Payload)
 	case "window-change":

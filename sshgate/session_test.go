@@ -11,6 +11,7 @@ import (
 	"strings"
 	"sync"
 	"testing"
+	"time"
 
 	"github.com/pkg/sftp"
 	"golang.org/x/crypto/ssh"
@@ -54,11 +55,7 @@ func TestExecEndsWithItsChannel(t *testing.T) {
 	}
 	must(t, s.Close())
 	// The connection goes on, and the next command finds nobody in the VM.
-	for inUse := 1; inUse != 0; {
-		if _, inUse, _ = g.vms.counts(); t.Context().Err() != nil {
-			t.Fatal("the command goes on")
-		}
-	}
+	g.await("without a user", func() bool { _, inUse, _ := g.vms.counts(); return inUse == 0 })
 	if out, _, err := run(t, c, "echo here"); out != "here\n" || err != nil {
 		t.Errorf("%q, %v", out, err)
 	}
@@ -157,6 +154,47 @@ func TestRemoteForwarding(t *testing.T) {
 	}
 }
 
+// Who has connected stays so when the client listens no more, and ends with the
+// client's connection. What the client listens at anew is another thing.
+func TestRemoteForwardingEnds(t *testing.T) {
+	g := newGate(t)
+	c := g.client("oak+user", "key")
+	connect := func() (l net.Listener, here, there net.Conn) {
+		l, err := c.Listen("tcp", "127.0.0.1:8080")
+		must(t, err)
+		there, err = g.vms.guest.Dial(t.Context(), "", "tcp", "127.0.0.1:8080")
+		must(t, err)
+		must(t, there.SetDeadline(time.Now().Add(patience)))
+		here, err = l.Accept()
+		must(t, err)
+		return l, here, there
+	}
+	first, here, there := connect()
+	go func() {
+		io.Copy(here, here)
+		here.Close()
+	}()
+	must(t, first.Close())
+	_, _, other := connect()
+	if got := converse(t, there); got != "hello" { // and ends
+		t.Errorf("after it was cancelled: %q", got)
+	}
+	another, err := g.vms.guest.Dial(t.Context(), "", "tcp", "127.0.0.1:8080")
+	must(t, err)
+	another.Close()
+	must(t, c.Close())
+	if n, err := other.Read(make([]byte, 1)); n != 0 || err == nil || errors.Is(err, os.ErrDeadlineExceeded) {
+		t.Errorf("after the connection has ended: %d, %v", n, err)
+	}
+	g.await("closed", func() bool {
+		conn, err := g.vms.guest.Dial(t.Context(), "", "tcp", "127.0.0.1:8080")
+		if err == nil {
+			conn.Close()
+		}
+		return err != nil
+	})
+}
+
 func TestAgentForwarding(t *testing.T) {
 	g := newGate(t)
 	c := g.client("oak+user", "key")
@@ -170,6 +208,9 @@ func TestAgentForwarding(t *testing.T) {
 	out, err := s.StdoutPipe()
 	must(t, err)
 	must(t, s.Start("echo $SSH_AUTH_SOCK; cat"))
+	if err := agent.RequestAgentForwarding(s); err == nil {
+		t.Error("asked for when it is too late")
+	}
 	path := make([]byte, len("/tmp/ssh-agent-.sock\n")+26)
 	_, err = io.ReadFull(out, path)
 	must(t, err)

@@ -64,16 +64,6 @@ func (g *gate) terminals() (running []coppice.TerminalInfo) {
 	return running
 }
 
-// await waits until something is so.
-func (g *gate) await(what string, so func() bool) {
-	g.t.Helper()
-	for !so() {
-		if g.t.Context().Err() != nil {
-			g.t.Fatalf("never %s", what)
-		}
-	}
-}
-
 func TestShell(t *testing.T) {
 	g := newGate(t)
 	tm := newTerm(t, g.client("oak+user", "token"))
