@@ -204,19 +204,51 @@ func TestEventStream(t *testing.T) {
 	h.vms.await(t, "touched", h.vms.touched, id, func(n int) bool { return n > 0 })
 }
 
-// A request that is being answered keeps the VM in use.
+// A request keeps the VM in use until all of its answer is there.
 func TestInUse(t *testing.T) {
 	h := newHarness(t)
-	finish := make(chan struct{})
-	id, url := h.serve(3000, func(http.ResponseWriter, *http.Request) { <-finish })
-	answered := make(chan struct{})
+	arrived, answer, finish := make(chan struct{}), make(chan struct{}), make(chan struct{})
+	id, url := h.serve(3000, func(w http.ResponseWriter, r *http.Request) {
+		close(arrived)
+		<-answer
+		w.Header().Set("Content-Length", "2")
+		io.WriteString(w, "1")
+		w.(http.Flusher).Flush()
+		<-finish
+		io.WriteString(w, "2")
+	})
+	inUse := func(when string) {
+		t.Helper()
+		h.vms.mu.Lock()
+		defer h.vms.mu.Unlock()
+		if n := h.vms.uses[id]; n != 1 {
+			t.Errorf("%s: in use %d times, want once", when, n)
+		}
+	}
+	begun := make(chan *http.Response, 1)
 	go func() {
-		defer close(answered)
-		h.get(url)
+		resp, err := h.client.Get(url)
+		if err != nil {
+			t.Error(err)
+		}
+		begun <- resp
 	}()
-	h.vms.await(t, "uses", h.vms.uses, id, func(n int) bool { return n == 1 }) // the dial's has ended
+	<-arrived
+	inUse("unanswered")
+	close(answer)
+	resp := <-begun
+	if resp == nil {
+		return
+	}
+	defer resp.Body.Close()
+	if _, err := io.ReadFull(resp.Body, make([]byte, 1)); err != nil {
+		t.Error(err)
+	}
+	inUse("half answered")
 	close(finish)
-	<-answered
+	if rest, err := io.ReadAll(resp.Body); string(rest) != "2" || err != nil {
+		t.Errorf("%q, %v", rest, err)
+	}
 	h.vms.await(t, "uses", h.vms.uses, id, func(n int) bool { return n == 0 })
 }
 
