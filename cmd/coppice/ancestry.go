@@ -10,6 +10,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/coppice-vm/coppice/api"
+	"github.com/coppice-vm/coppice/client"
 )
 
 func (m *Main) treeCommand() *cobra.Command {
@@ -21,11 +22,7 @@ MiB: what is its own, and would be free without it, and what it shares with
 others. Memory is what a VM's process has; disk is everything stored, also the
 memory of suspended VMs and of snapshots.`,
 		Args: cobra.NoArgs,
-		RunE: m.then(func(ctx context.Context, _ []string) error {
-			c, err := m.client()
-			if err != nil {
-				return err
-			}
+		RunE: m.calling(func(ctx context.Context, c *client.Client, _ []string) error {
 			tree, err := c.Tree(ctx)
 			if err != nil {
 				return err

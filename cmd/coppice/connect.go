@@ -7,12 +7,14 @@ import (
 	"fmt"
 	"io/fs"
 	"slices"
+	"strconv"
 	"strings"
 	"time"
 
 	"github.com/spf13/cobra"
 
 	"github.com/coppice-vm/coppice"
+	"github.com/coppice-vm/coppice/api"
 	"github.com/coppice-vm/coppice/client"
 	"github.com/coppice-vm/coppice/internal/host"
 )
@@ -61,6 +63,28 @@ func (m *Main) client() (*client.Client, error) {
 	return client.New(c.URL, c.Key)
 }
 
+// calling is then for what calls the API.
+func (m *Main) calling(run func(ctx context.Context, c *client.Client, args []string) error) func(*cobra.Command, []string) error {
+	return m.then(func(ctx context.Context, args []string) error {
+		c, err := m.client()
+		if err != nil {
+			return err
+		}
+		return run(ctx, c, args)
+	})
+}
+
+// inVM is calling for what is about a VM, which is the first argument.
+func (m *Main) inVM(run func(ctx context.Context, c *client.Client, vm string, args []string) error) func(*cobra.Command, []string) error {
+	return m.calling(func(ctx context.Context, c *client.Client, args []string) error {
+		vm, err := find(ctx, c, args[0])
+		if err != nil {
+			return err
+		}
+		return run(ctx, c, vm, args[1:])
+	})
+}
+
 // find returns the id of the VM that ref names.
 func find(ctx context.Context, c *client.Client, ref string) (string, error) {
 	if coppice.VMID(ref).Valid() {
@@ -70,15 +94,7 @@ func find(ctx context.Context, c *client.Client, ref string) (string, error) {
 	if err != nil {
 		return "", err
 	}
-	labels := make([]label, len(list.VMs))
-	for i, vm := range list.VMs {
-		labels[i] = label{vm.ID, vm.Name}
-	}
-	id, err := pick(labels, ref)
-	if id == "" && err == nil {
-		err = coppice.Errorf(coppice.CodeVMNotFound, "there is no VM whose name is %[1]q or whose id begins with %[1]q", ref)
-	}
-	return id, err
+	return pick(list.VMs, ref, coppice.CodeVMNotFound, "VM", func(vm api.VM) label { return label{vm.ID, vm.Name} })
 }
 
 // findSnapshot returns the id of the snapshot that ref names, as VMs are named.
@@ -90,31 +106,23 @@ func findSnapshot(ctx context.Context, c *client.Client, ref string) (string, er
 	if err != nil {
 		return "", err
 	}
-	labels := make([]label, len(list.Snapshots))
-	for i, s := range list.Snapshots {
-		labels[i] = label{s.SnapshotID, s.Name}
-	}
-	id, err := pick(labels, ref)
-	if id == "" && err == nil {
-		err = coppice.Errorf(coppice.CodeSnapshotNotFound, "there is no snapshot whose name is %[1]q or whose id begins with %[1]q", ref)
-	}
-	return id, err
+	return pick(list.Snapshots, ref, coppice.CodeSnapshotNotFound, "snapshot", func(s api.Snapshot) label { return label{s.SnapshotID, s.Name} })
 }
 
-// A label is what something can be named by.
+// A label is what something can be named by; not everything has a name.
 type label struct{ id, name string }
 
 // pick returns the id of what ref names, by its whole id, its name, or a prefix
-// of its id; empty if that is nothing.
-func pick(all []label, ref string) (string, error) {
+// of its id. Where nothing of that kind does, the error's code is missing.
+func pick[T any](all []T, ref string, missing coppice.Code, kind string, labelOf func(T) label) (string, error) {
 	for _, matches := range []func(label) bool{
 		func(l label) bool { return l.id == ref },
 		func(l label) bool { return l.name == ref },
 		func(l label) bool { return strings.HasPrefix(l.id, ref) },
 	} {
 		var ids []string
-		for _, l := range all {
-			if ref != "" && matches(l) {
+		for _, one := range all {
+			if l := labelOf(one); ref != "" && matches(l) {
 				ids = append(ids, l.id)
 			}
 		}
@@ -126,7 +134,7 @@ func pick(all []label, ref string) (string, error) {
 		}
 		return "", fmt.Errorf("%q could be any of %s", ref, strings.Join(ids, ", "))
 	}
-	return "", nil
+	return "", coppice.Errorf(missing, "there is no %s whose name is %[2]q or whose id begins with %[2]q", kind, ref)
 }
 
 // completeVMs offers the names of VMs, or their ids where they have none, to the shell.
@@ -158,4 +166,13 @@ func (m *Main) completeVM(cmd *cobra.Command, args []string, prefix string) ([]c
 		return nil, cobra.ShellCompDirectiveDefault
 	}
 	return m.completeVMs(cmd, args, prefix)
+}
+
+// parsePort reads a TCP port of a VM.
+func parsePort(s string) (uint16, error) {
+	port, err := strconv.ParseUint(s, 10, 16)
+	if err != nil || port == 0 {
+		return 0, fmt.Errorf("%q: a port of a VM is a number from 1 to 65535", s)
+	}
+	return uint16(port), nil
 }

@@ -3,6 +3,8 @@ package main
 import (
 	"strings"
 	"testing"
+
+	"github.com/coppice-vm/coppice"
 )
 
 func TestPick(t *testing.T) {
@@ -20,7 +22,7 @@ func TestPick(t *testing.T) {
 		"b":                    "bbbb0000000000000003",
 		"cccc":                 "cccc0000000000000004",
 	} {
-		if id, err := pick(all, ref); err != nil || id != want {
+		if id, err := pickLabel(all, ref); err != nil || id != want {
 			t.Errorf("pick(%q) = %s, %v; want %s", ref, id, err, want)
 		}
 	}
@@ -28,7 +30,7 @@ func TestPick(t *testing.T) {
 		"db": {"aaab0000000000000002", "bbbb0000000000000003"},
 		"aa": {"aaaa0000000000000001", "aaab0000000000000002"},
 	} {
-		_, err := pick(all, ref)
+		_, err := pickLabel(all, ref)
 		for _, id := range ids {
 			if err == nil || !strings.Contains(err.Error(), id) {
 				t.Errorf("pick(%q): %v, want an error that names %s", ref, err, id)
@@ -36,10 +38,14 @@ func TestPick(t *testing.T) {
 		}
 	}
 	for _, ref := range []string{"", "nobody"} {
-		if id, err := pick(all, ref); id != "" || err != nil {
+		if id, err := pickLabel(all, ref); id != "" || coppice.CodeOf(err) != coppice.CodeVMNotFound {
 			t.Errorf("pick(%q) = %s, %v", ref, id, err)
 		}
 	}
+}
+
+func pickLabel(all []label, ref string) (string, error) {
+	return pick(all, ref, coppice.CodeVMNotFound, "VM", func(l label) label { return l })
 }
 
 func TestScript(t *testing.T) {

@@ -33,15 +33,11 @@ Directories come with their modes, times and symbolic links.`,
 		ValidArgsFunction: func(cmd *cobra.Command, args []string, prefix string) ([]cobra.Completion, cobra.ShellCompDirective) {
 			return nil, cobra.ShellCompDirectiveDefault // local files
 		},
-		RunE: m.then(func(ctx context.Context, args []string) error {
+		RunE: m.calling(func(ctx context.Context, c *client.Client, args []string) error {
 			from, fromVM := splitVM(args[0])
 			to, toVM := splitVM(args[1])
 			if fromVM == toVM {
 				return errors.New("one of source and destination must be VM:PATH, and the other a local path")
-			}
-			c, err := m.client()
-			if err != nil {
-				return err
 			}
 			ref := from.vm + to.vm // one of them is empty
 			id, err := find(ctx, c, ref)

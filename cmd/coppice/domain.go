@@ -4,13 +4,13 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"strconv"
 	"text/tabwriter"
 	"time"
 
 	"github.com/spf13/cobra"
 
 	"github.com/coppice-vm/coppice/api"
+	"github.com/coppice-vm/coppice/client"
 )
 
 func (m *Main) domainCommand() *cobra.Command {
@@ -33,12 +33,8 @@ func (m *Main) domainMapCommand() *cobra.Command {
 		Use:   "map NAME VM PORT",
 		Short: "Have a name lead to a port of a VM, from now on or instead",
 		Args:  cobra.ExactArgs(3),
-		RunE: m.then(func(ctx context.Context, args []string) error {
-			port, err := strconv.ParseUint(args[2], 10, 16)
-			if err != nil || port == 0 {
-				return fmt.Errorf("%q: a port is a number from 1 to 65535", args[2])
-			}
-			c, err := m.client()
+		RunE: m.calling(func(ctx context.Context, c *client.Client, args []string) error {
+			port, err := parsePort(args[2])
 			if err != nil {
 				return err
 			}
@@ -61,11 +57,7 @@ func (m *Main) domainListCommand() *cobra.Command {
 		Aliases: []string{"ls"},
 		Short:   "List what names lead where",
 		Args:    cobra.NoArgs,
-		RunE: m.then(func(ctx context.Context, _ []string) error {
-			c, err := m.client()
-			if err != nil {
-				return err
-			}
+		RunE: m.calling(func(ctx context.Context, c *client.Client, _ []string) error {
 			all, err := c.Mappings(ctx)
 			if err != nil {
 				return err
@@ -81,11 +73,7 @@ func (m *Main) domainUnmapCommand() *cobra.Command {
 		Aliases: []string{"rm"},
 		Short:   "Have names lead nowhere",
 		Args:    cobra.MinimumNArgs(1),
-		RunE: m.then(func(ctx context.Context, args []string) error {
-			c, err := m.client()
-			if err != nil {
-				return err
-			}
+		RunE: m.calling(func(ctx context.Context, c *client.Client, args []string) error {
 			var errs []error
 			for _, name := range args {
 				_, err := c.UnmapDomain(ctx, name)

@@ -8,6 +8,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/coppice-vm/coppice/api"
+	"github.com/coppice-vm/coppice/client"
 )
 
 // defaultEgress stands for the host's own policy.
@@ -27,16 +28,8 @@ names that are allowed, which may have "open" among them:
   coppice egress web default     # whatever the host's policy is`,
 		Args:              cobra.RangeArgs(1, 2),
 		ValidArgsFunction: m.completeVM,
-		RunE: m.then(func(ctx context.Context, args []string) error {
-			c, err := m.client()
-			if err != nil {
-				return err
-			}
-			id, err := find(ctx, c, args[0])
-			if err != nil {
-				return err
-			}
-			if len(args) == 1 {
+		RunE: m.inVM(func(ctx context.Context, c *client.Client, id string, args []string) error {
+			if len(args) == 0 {
 				network, err := c.Network(ctx, id)
 				if err != nil {
 					return err
@@ -44,8 +37,8 @@ names that are allowed, which may have "open" among them:
 				return m.print(network, func(w *tabwriter.Writer) { fmt.Fprintln(w, policy(network)) })
 			}
 			var set api.SetNetwork
-			if args[1] != defaultEgress {
-				set.Egress = &args[1]
+			if args[0] != defaultEgress {
+				set.Egress = &args[0]
 			}
 			network, err := c.SetNetwork(ctx, id, set)
 			if err != nil {

@@ -31,15 +31,7 @@ had happened. A suspended VM is forked as it was suspended; the forks of a
 stopped one boot its disk.`,
 		Args:              cobra.ExactArgs(1),
 		ValidArgsFunction: m.completeVM,
-		RunE: m.then(func(ctx context.Context, args []string) error {
-			c, err := m.client()
-			if err != nil {
-				return err
-			}
-			id, err := find(ctx, c, args[0])
-			if err != nil {
-				return err
-			}
+		RunE: m.inVM(func(ctx context.Context, c *client.Client, id string, _ []string) error {
 			spec.Count, spec.IdleTimeoutSeconds, spec.Persistence = &count, idle.value, persistence.value
 			if name != "" {
 				spec.Name = &name

@@ -65,11 +65,11 @@ func parseForwarding(s string) (forwarding, error) {
 	if _, err := strconv.ParseUint(localPort, 10, 16); err != nil {
 		return bad("a local port is a number up to 65535")
 	}
-	port, err := strconv.ParseUint(remote, 10, 16)
-	if err != nil || port == 0 {
-		return bad("a port of a VM is a number from 1 to 65535")
+	port, err := parsePort(remote)
+	if err != nil {
+		return bad(err.Error())
 	}
-	return forwarding{local, uint16(port)}, nil
+	return forwarding{local, port}, nil
 }
 
 func (m *Main) forward(ctx context.Context, ref, user string, specs []string) error {

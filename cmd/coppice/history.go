@@ -8,6 +8,8 @@ import (
 	"time"
 
 	"github.com/spf13/cobra"
+
+	"github.com/coppice-vm/coppice/client"
 )
 
 func (m *Main) historyCommand() *cobra.Command {
@@ -19,15 +21,7 @@ func (m *Main) historyCommand() *cobra.Command {
 A VM that was deleted has a history too, by its whole id, as long as the host keeps it.`,
 		Args:              cobra.ExactArgs(1),
 		ValidArgsFunction: m.completeVM,
-		RunE: m.then(func(ctx context.Context, args []string) error {
-			c, err := m.client()
-			if err != nil {
-				return err
-			}
-			id, err := find(ctx, c, args[0])
-			if err != nil {
-				return err
-			}
+		RunE: m.inVM(func(ctx context.Context, c *client.Client, id string, _ []string) error {
 			history, err := c.History(ctx, id, 0)
 			if err != nil {
 				return err

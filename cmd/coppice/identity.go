@@ -236,15 +236,7 @@ func findIdentity(ctx context.Context, c *client.Client, ref string) (string, er
 	if err != nil {
 		return "", err
 	}
-	labels := make([]label, len(list.Identities))
-	for i, identity := range list.Identities {
-		labels[i].id = identity.ID
-	}
-	id, err := pick(labels, ref)
-	if id == "" && err == nil {
-		err = coppice.Errorf(coppice.CodeIdentityNotFound, "there is no identity whose id begins with %q", ref)
-	}
-	return id, err
+	return pick(list.Identities, ref, coppice.CodeIdentityNotFound, "identity", func(i api.Identity) label { return label{id: i.ID} })
 }
 
 func findIdentityAndVM(ctx context.Context, c *client.Client, args []string) (identity, vm string, err error) {

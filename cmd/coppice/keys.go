@@ -14,17 +14,6 @@ import (
 	"github.com/coppice-vm/coppice/client"
 )
 
-// calling is then for what calls the API.
-func (m *Main) calling(run func(ctx context.Context, c *client.Client, args []string) error) func(*cobra.Command, []string) error {
-	return m.then(func(ctx context.Context, args []string) error {
-		c, err := m.client()
-		if err != nil {
-			return err
-		}
-		return run(ctx, c, args)
-	})
-}
-
 func (m *Main) keysCommand() *cobra.Command {
 	var account string
 	cmd := &cobra.Command{
@@ -113,14 +102,7 @@ func (m *Main) revokeKeyCommand(account *string) *cobra.Command {
 			if err != nil {
 				return err
 			}
-			labels := make([]label, len(list.Keys))
-			for i, k := range list.Keys {
-				labels[i] = label{k.ID, k.Name}
-			}
-			id, err := pick(labels, args[0])
-			if id == "" && err == nil {
-				err = coppice.Errorf(coppice.CodeNotFound, "there is no key whose name is %[1]q or whose id begins with %[1]q", args[0])
-			}
+			id, err := pick(list.Keys, args[0], coppice.CodeNotFound, "key", func(k api.Key) label { return label{k.ID, k.Name} })
 			if err == nil {
 				err = c.RevokeKey(ctx, of, id)
 			}
@@ -204,13 +186,5 @@ func findAccount(ctx context.Context, c *client.Client, ref string) (string, err
 	if err != nil {
 		return "", err
 	}
-	labels := make([]label, len(list.Accounts))
-	for i, a := range list.Accounts {
-		labels[i] = label{a.ID, a.Name}
-	}
-	id, err := pick(labels, ref)
-	if id == "" && err == nil {
-		err = coppice.Errorf(coppice.CodeNotFound, "there is no account whose name is %[1]q or whose id begins with %[1]q", ref)
-	}
-	return id, err
+	return pick(list.Accounts, ref, coppice.CodeNotFound, "account", func(a api.Account) label { return label{a.ID, a.Name} })
 }

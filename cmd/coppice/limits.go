@@ -13,6 +13,7 @@ import (
 	"github.com/coppice-vm/coppice"
 	"github.com/coppice-vm/coppice/access"
 	"github.com/coppice-vm/coppice/api"
+	"github.com/coppice-vm/coppice/client"
 	"github.com/coppice-vm/coppice/sqlite"
 )
 
@@ -21,11 +22,7 @@ func (m *Main) limitsCommand() *cobra.Command {
 		Use:   "limits",
 		Short: "Show what the account may have at a time, and what it has",
 		Args:  cobra.NoArgs,
-		RunE: m.then(func(ctx context.Context, _ []string) error {
-			c, err := m.client()
-			if err != nil {
-				return err
-			}
+		RunE: m.calling(func(ctx context.Context, c *client.Client, _ []string) error {
 			limits, err := c.Limits(ctx)
 			if err != nil {
 				return err
@@ -150,11 +147,10 @@ func (f *limitFlag) Set(s string) error {
 		return nil
 	}
 	if f.size {
-		var size gigabytes
-		if err := size.Set(s); err != nil {
-			return errors.New("want a size like 512M or 64G, or none")
+		var err error
+		if f.value, err = parseMiB(s); err != nil {
+			return fmt.Errorf("%w, or none", err)
 		}
-		f.value = int64(size * 1024)
 		return nil
 	}
 	n, err := strconv.ParseInt(s, 10, 32)

@@ -6,11 +6,12 @@ import (
 	"errors"
 	"fmt"
 	"os/exec"
-	"strconv"
 	"strings"
 	"text/tabwriter"
 
 	"github.com/spf13/cobra"
+
+	"github.com/coppice-vm/coppice/client"
 )
 
 func (m *Main) openCommand() *cobra.Command {
@@ -22,8 +23,8 @@ func (m *Main) openCommand() *cobra.Command {
 		Example: `  coppice open hello 3000
   curl "$(coppice open -n hello 3000)"`,
 		ValidArgsFunction: m.completeVM,
-		RunE: m.then(func(ctx context.Context, args []string) error {
-			url, err := m.urlOf(ctx, args[0], args[1])
+		RunE: m.inVM(func(ctx context.Context, c *client.Client, vm string, args []string) error {
+			url, err := urlOf(ctx, c, vm, args[0])
 			if err != nil {
 				return err
 			}
@@ -41,15 +42,8 @@ func (m *Main) openCommand() *cobra.Command {
 }
 
 // urlOf returns where a port of a VM is.
-func (m *Main) urlOf(ctx context.Context, ref, port string) (string, error) {
-	if n, err := strconv.ParseUint(port, 10, 16); err != nil || n == 0 {
-		return "", fmt.Errorf("%q: a port is a number from 1 to 65535", port)
-	}
-	c, err := m.client()
-	if err != nil {
-		return "", err
-	}
-	id, err := find(ctx, c, ref)
+func urlOf(ctx context.Context, c *client.Client, vm, port string) (string, error) {
+	number, err := parsePort(port)
 	if err != nil {
 		return "", err
 	}
@@ -58,7 +52,7 @@ func (m *Main) urlOf(ctx context.Context, ref, port string) (string, error) {
 	if where.HTTPSURL != "" && where.CA == "" { // and every browser trusts it
 		url = where.HTTPSURL
 	}
-	return strings.NewReplacer("{port}", port, "{vm}", id).Replace(url), err
+	return strings.NewReplacer("{port}", fmt.Sprint(number), "{vm}", vm).Replace(url), err
 }
 
 // browser is the program that shows web pages here; empty if there is none, or
@@ -81,11 +75,7 @@ func (m *Main) caCommand() *cobra.Command {
 		Example: `  coppice ca >/usr/local/share/ca-certificates/coppice.crt && update-ca-certificates
   curl --cacert <(coppice ca) https://...`,
 		Args: cobra.NoArgs,
-		RunE: m.then(func(ctx context.Context, _ []string) error {
-			c, err := m.client()
-			if err != nil {
-				return err
-			}
+		RunE: m.calling(func(ctx context.Context, c *client.Client, _ []string) error {
 			where, err := c.Ingress(ctx)
 			if err != nil {
 				return err

@@ -29,15 +29,7 @@ Where a command takes a SNAPSHOT, it is named as VMs are: by its id, by a prefix
 of it, or by its name.`,
 		Args:              cobra.ExactArgs(1),
 		ValidArgsFunction: m.completeVM,
-		RunE: m.then(func(ctx context.Context, args []string) error {
-			c, err := m.client()
-			if err != nil {
-				return err
-			}
-			id, err := find(ctx, c, args[0])
-			if err != nil {
-				return err
-			}
+		RunE: m.inVM(func(ctx context.Context, c *client.Client, id string, _ []string) error {
 			taken, err := c.TakeSnapshot(ctx, id, api.TakeSnapshot{Name: &name, Persistence: persistence.value})
 			if err != nil {
 				return err
@@ -58,11 +50,7 @@ func (m *Main) listSnapshotsCommand() *cobra.Command {
 		Aliases: []string{"list"},
 		Short:   "List snapshots, oldest first",
 		Args:    cobra.NoArgs,
-		RunE: m.then(func(ctx context.Context, _ []string) error {
-			c, err := m.client()
-			if err != nil {
-				return err
-			}
+		RunE: m.calling(func(ctx context.Context, c *client.Client, _ []string) error {
 			list, err := c.Snapshots(ctx, all)
 			if err != nil {
 				return err
@@ -85,8 +73,8 @@ func (m *Main) getSnapshotCommand() *cobra.Command {
 		Use:   "get SNAPSHOT",
 		Short: "Show what is known about a snapshot",
 		Args:  cobra.ExactArgs(1),
-		RunE: m.then(func(ctx context.Context, args []string) error {
-			c, id, err := m.snapshot(ctx, args[0])
+		RunE: m.calling(func(ctx context.Context, c *client.Client, args []string) error {
+			id, err := findSnapshot(ctx, c, args[0])
 			if err != nil {
 				return err
 			}
@@ -114,8 +102,8 @@ func (m *Main) renameSnapshotCommand() *cobra.Command {
 		Use:   "rename SNAPSHOT NAME",
 		Short: "Give a snapshot another name",
 		Args:  cobra.ExactArgs(2),
-		RunE: m.then(func(ctx context.Context, args []string) error {
-			c, id, err := m.snapshot(ctx, args[0])
+		RunE: m.calling(func(ctx context.Context, c *client.Client, args []string) error {
+			id, err := findSnapshot(ctx, c, args[0])
 			if err != nil {
 				return err
 			}
@@ -134,11 +122,11 @@ func (m *Main) removeSnapshotCommand() *cobra.Command {
 		Aliases: []string{"delete"},
 		Short:   "Delete snapshots; VMs that came from them go on",
 		Args:    cobra.MinimumNArgs(1),
-		RunE: m.then(func(ctx context.Context, refs []string) error {
+		RunE: m.calling(func(ctx context.Context, c *client.Client, refs []string) error {
 			var answers []api.DeletedSnapshot
 			var failed error
 			for _, ref := range refs {
-				c, id, err := m.snapshot(ctx, ref)
+				id, err := findSnapshot(ctx, c, ref)
 				var answer api.DeletedSnapshot
 				if err == nil {
 					answer, err = c.DeleteSnapshot(ctx, id)
@@ -156,14 +144,4 @@ func (m *Main) removeSnapshotCommand() *cobra.Command {
 			}), failed)
 		}),
 	}
-}
-
-// snapshot returns a client, and the id of the snapshot that ref names.
-func (m *Main) snapshot(ctx context.Context, ref string) (*client.Client, string, error) {
-	c, err := m.client()
-	if err != nil {
-		return nil, "", err
-	}
-	id, err := findSnapshot(ctx, c, ref)
-	return c, id, err
 }

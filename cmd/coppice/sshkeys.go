@@ -92,14 +92,7 @@ func (m *Main) removeSSHKeyCommand() *cobra.Command {
 			if err != nil {
 				return err
 			}
-			labels := make([]label, len(list.Keys))
-			for i, k := range list.Keys {
-				labels[i] = label{k.ID, k.Name}
-			}
-			id, err := pick(labels, args[0])
-			if id == "" && err == nil {
-				err = coppice.Errorf(coppice.CodeNotFound, "there is no SSH key whose name is %[1]q or whose id begins with %[1]q", args[0])
-			}
+			id, err := pick(list.Keys, args[0], coppice.CodeNotFound, "SSH key", func(k api.SSHKey) label { return label{k.ID, k.Name} })
 			if err != nil {
 				return err
 			}

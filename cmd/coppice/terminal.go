@@ -20,21 +20,6 @@ func (m *Main) terminalCommand() *cobra.Command {
 	return cmd
 }
 
-// inVM is a command about a VM that is the first argument.
-func (m *Main) inVM(run func(ctx context.Context, c *client.Client, vm string, args []string) error) func(*cobra.Command, []string) error {
-	return m.then(func(ctx context.Context, args []string) error {
-		c, err := m.client()
-		if err != nil {
-			return err
-		}
-		vm, err := find(ctx, c, args[0])
-		if err != nil {
-			return err
-		}
-		return run(ctx, c, vm, args[1:])
-	})
-}
-
 func (m *Main) terminalListCommand() *cobra.Command {
 	return &cobra.Command{
 		Use:               "list VM",

@@ -23,16 +23,14 @@ func (m *Main) createCommand() *cobra.Command {
 		Use:   "create",
 		Short: "Make a VM and print its id when it runs",
 		Args:  cobra.NoArgs,
-		RunE: m.then(func(ctx context.Context, _ []string) error {
-			c, err := m.client()
-			if err != nil {
-				return err
-			}
+		RunE: m.calling(func(ctx context.Context, c *client.Client, _ []string) error {
 			wanted := spec.spec()
 			if wanted.SnapshotID != nil {
-				if *wanted.SnapshotID, err = findSnapshot(ctx, c, *wanted.SnapshotID); err != nil {
+				id, err := findSnapshot(ctx, c, *wanted.SnapshotID)
+				if err != nil {
 					return err
 				}
+				wanted.SnapshotID = &id
 			}
 			vm, err := c.Create(ctx, api.CreateVM{VMSpec: wanted})
 			if err != nil {
@@ -52,11 +50,7 @@ func (m *Main) listCommand() *cobra.Command {
 		Aliases: []string{"list"},
 		Short:   "List VMs, oldest first",
 		Args:    cobra.NoArgs,
-		RunE: m.then(func(ctx context.Context, _ []string) error {
-			c, err := m.client()
-			if err != nil {
-				return err
-			}
+		RunE: m.calling(func(ctx context.Context, c *client.Client, _ []string) error {
 			list, err := c.VMs(ctx, client.Query{Deleted: all})
 			if err != nil {
 				return err
@@ -87,15 +81,7 @@ func (m *Main) getCommand() *cobra.Command {
 		Short:             "Show what is known about a VM",
 		Args:              cobra.ExactArgs(1),
 		ValidArgsFunction: m.completeVM,
-		RunE: m.then(func(ctx context.Context, args []string) error {
-			c, err := m.client()
-			if err != nil {
-				return err
-			}
-			id, err := find(ctx, c, args[0])
-			if err != nil {
-				return err
-			}
+		RunE: m.inVM(func(ctx context.Context, c *client.Client, id string, _ []string) error {
 			vm, err := c.VM(ctx, id)
 			if err != nil {
 				return err
@@ -182,11 +168,7 @@ func (m *Main) eachCommand(use, short string, do func(ctx context.Context, c *cl
 		Short:             short,
 		Args:              cobra.MinimumNArgs(1),
 		ValidArgsFunction: m.completeVMs,
-		RunE: m.then(func(ctx context.Context, refs []string) error {
-			c, err := m.client()
-			if err != nil {
-				return err
-			}
+		RunE: m.calling(func(ctx context.Context, c *client.Client, refs []string) error {
 			var (
 				mu      sync.Mutex
 				answers []any
@@ -231,15 +213,7 @@ func (m *Main) logsCommand() *cobra.Command {
 		Short:             "Print what a VM's serial console has printed, the last part of it",
 		Args:              cobra.ExactArgs(1),
 		ValidArgsFunction: m.completeVM,
-		RunE: m.then(func(ctx context.Context, args []string) error {
-			c, err := m.client()
-			if err != nil {
-				return err
-			}
-			id, err := find(ctx, c, args[0])
-			if err != nil {
-				return err
-			}
+		RunE: m.inVM(func(ctx context.Context, c *client.Client, id string, _ []string) error {
 			log, err := c.Console(ctx, id)
 			if err != nil {
 				return err
