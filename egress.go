@@ -89,22 +89,6 @@ func parseNetwork(entry string) (netip.Prefix, error) {
 	return prefix, nil
 }
 
-// validDomain reports whether name, in lower case, is a domain name with a top
-// level that cannot be taken for the end of an address.
-func validDomain(name string) bool {
-	labels := strings.Split(name, ".")
-	for _, label := range labels {
-		if label == "" || len(label) > 63 || label[0] == '-' || label[len(label)-1] == '-' {
-			return false
-		}
-		if strings.Trim(label, "abcdefghijklmnopqrstuvwxyz0123456789-_") != "" {
-			return false
-		}
-	}
-	top := labels[len(labels)-1]
-	return len(name) <= 253 && strings.Trim(top, "0123456789") != ""
-}
-
 // Or returns e, or other if e says nothing.
 func (e Egress) Or(other Egress) Egress {
 	if e == "" {

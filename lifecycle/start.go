@@ -179,15 +179,10 @@ func identity(vm *coppice.VM, fresh bool) coppice.GuestIdentity {
 
 // hostname is the VM's name where that is one a host can have, else its id.
 func hostname(vm *coppice.VM) string {
-	if len(vm.Name) == 0 || len(vm.Name) > 63 || vm.Name[0] == '-' || vm.Name[len(vm.Name)-1] == '-' {
-		return string(vm.ID)
+	if coppice.ValidLabel(vm.Name) {
+		return vm.Name
 	}
-	for _, c := range []byte(vm.Name) {
-		if (c < 'a' || c > 'z') && (c < 'A' || c > 'Z') && (c < '0' || c > '9') && c != '-' {
-			return string(vm.ID)
-		}
-	}
-	return vm.Name
+	return string(vm.ID)
 }
 
 // board makes a run that has begun the VM's.
