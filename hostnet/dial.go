@@ -6,9 +6,11 @@ import (
 	"fmt"
 	"io"
 	"net"
-	"net/netip"
 	"os"
 	"syscall"
+	"time"
+
+	"golang.org/x/sys/unix"
 
 	"github.com/coppice-vm/coppice"
 )
@@ -23,30 +25,81 @@ func (n *Network) Dial(ctx context.Context, id coppice.VMID, port uint16) (net.C
 		err = context.Cause(ctx)
 	case errors.Is(err, syscall.ECONNREFUSED):
 		err = coppice.ErrRefused
+	case errors.Is(err, os.ErrClosed): // by letGo
+		err = coppice.ErrNoNetwork
 	}
 	return nil, fmt.Errorf("dial port %d of %s: %w", port, id, err)
 }
 
-func (n *Network) dial(ctx context.Context, id coppice.VMID, port uint16) (conn net.Conn, err error) {
+// dial makes a socket in the namespace and connects it outside: while a guest
+// does not answer, neither a thread nor the network's lock is held.
+func (n *Network) dial(ctx context.Context, id coppice.VMID, port uint16) (net.Conn, error) {
 	var g *guest
-	var ns *os.File // our own: a connection that takes long keeps nobody waiting
-	if err := n.use(id, func(held *guest, _ *os.File) (err error) {
+	var socket *os.File
+	if err := n.use(id, func(held *guest) (err error) {
 		g = held
-		ns, err = openNamespace(n.file(id))
+		socket, err = newSocket(g.ns)
 		return err
 	}); err != nil {
 		return nil, err
 	}
-	defer ns.Close()
-	err = inside(ns, func() (err error) {
-		address := netip.AddrPortFrom(coppice.GuestAddress.Addr(), port)
-		conn, err = new(net.Dialer).DialContext(ctx, "tcp4", address.String())
-		return err
+	defer socket.Close() // the connection has a copy
+	if err := g.track(socket); err != nil {
+		return nil, err
+	}
+	defer g.untrack(socket)
+	if err := connect(ctx, socket, &unix.SockaddrInet4{Addr: coppice.GuestAddress.Addr().As4(), Port: int(port)}); err != nil {
+		return nil, err
+	}
+	conn, err := net.FileConn(socket)
+	if err != nil {
+		return nil, err
+	}
+	if err := g.track(conn); err != nil {
+		conn.Close()
+		return nil, err
+	}
+	return &guestConn{conn.(*net.TCPConn), g}, nil
+}
+
+// newSocket returns a TCP socket of a namespace.
+func newSocket(ns *os.File) (*os.File, error) {
+	var fd int
+	err := inside(ns, func() (err error) {
+		fd, err = unix.Socket(unix.AF_INET, unix.SOCK_STREAM|unix.SOCK_NONBLOCK|unix.SOCK_CLOEXEC, 0)
+		return os.NewSyscallError("socket", err)
 	})
 	if err != nil {
 		return nil, err
 	}
-	return g.track(conn.(*net.TCPConn))
+	return os.NewFile(uintptr(fd), "socket"), nil
+}
+
+// connect connects a socket that does not block, until ctx ends.
+func connect(ctx context.Context, socket *os.File, to unix.Sockaddr) error {
+	raw, err := socket.SyscallConn()
+	if err != nil {
+		return err
+	}
+	defer context.AfterFunc(ctx, func() { socket.SetWriteDeadline(time.Unix(1, 0)) })()
+	var connected error
+	err = raw.Write(func(fd uintptr) (done bool) { // again when it may have been decided
+		connected = unix.Connect(int(fd), to)
+		switch connected {
+		case unix.EINPROGRESS, unix.EALREADY, unix.EINTR:
+			return false
+		case unix.EISCONN:
+			connected = nil
+		}
+		return true
+	})
+	switch {
+	case err == nil:
+		return os.NewSyscallError("connect", connected)
+	case ctx.Err() != nil:
+		return ctx.Err()
+	}
+	return os.ErrClosed // which the poller says in its own words
 }
 
 // A guestConn is a connection that ends with the network.
@@ -55,21 +108,24 @@ type guestConn struct {
 	guest *guest
 }
 
-// track returns a connection that is closed when the network is torn down.
-func (g *guest) track(conn *net.TCPConn) (net.Conn, error) {
+// track has what is connected to the guest, or is about to be, closed with the network.
+func (g *guest) track(conn io.Closer) error {
 	g.mu.Lock()
 	defer g.mu.Unlock()
 	if g.conns == nil {
-		conn.Close()
-		return nil, coppice.ErrNoNetwork
+		return coppice.ErrNoNetwork
 	}
-	g.conns[io.Closer(conn)] = true
-	return &guestConn{conn, g}, nil
+	g.conns[conn] = true
+	return nil
+}
+
+func (g *guest) untrack(conn io.Closer) {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	delete(g.conns, conn)
 }
 
 func (c *guestConn) Close() error {
-	c.guest.mu.Lock()
-	delete(c.guest.conns, c.TCPConn)
-	c.guest.mu.Unlock()
+	c.guest.untrack(c.TCPConn)
 	return c.TCPConn.Close()
 }

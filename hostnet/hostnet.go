@@ -18,9 +18,11 @@ import (
 	"io"
 	"io/fs"
 	"log/slog"
+	"maps"
 	"net/netip"
 	"os"
 	"path/filepath"
+	"slices"
 	"sync"
 
 	"github.com/coppice-vm/coppice"
@@ -46,13 +48,15 @@ type Network struct {
 
 // A guest is what this daemon holds of a VM's network.
 type guest struct {
+	id coppice.VMID
+
 	setting sync.Mutex // held while the network is set up or torn down, and guards:
 	ns      *os.File   // nil if there is none
 	egress  coppice.Egress
 	names   *resolver // nil while it was not needed yet
 
 	mu    sync.Mutex
-	conns map[io.Closer]bool // of Dial; nil when there may be none
+	conns map[io.Closer]bool // of Dial, made and in the making; nil when there may be none
 }
 
 // New returns a network. It neither makes nor looks for anything yet.
@@ -64,28 +68,48 @@ func New(cfg Config) *Network {
 // take up. Names are not resolved meanwhile.
 func (n *Network) Close() error {
 	n.mu.Lock()
-	guests := n.guests
-	n.guests = map[coppice.VMID]*guest{}
+	ids := slices.Collect(maps.Keys(n.guests))
 	n.mu.Unlock()
 	var errs []error
-	for _, g := range guests {
-		g.setting.Lock()
+	for _, id := range ids {
+		g := n.lock(id)
 		errs = append(errs, g.letGo())
-		g.setting.Unlock()
+		n.unlock(g)
 	}
 	return errors.Join(errs...)
 }
 
-// guest returns what is held of a VM's network.
-func (n *Network) guest(id coppice.VMID) *guest {
-	n.mu.Lock()
-	defer n.mu.Unlock()
-	g := n.guests[id]
-	if g == nil {
-		g = &guest{}
-		n.guests[id] = g
+// lock returns what is held of a VM's network, for its caller alone until unlock.
+// There is one such thing at a time: nobody gets one that has been forgotten.
+func (n *Network) lock(id coppice.VMID) *guest {
+	for {
+		n.mu.Lock()
+		g := n.guests[id]
+		if g == nil {
+			g = &guest{id: id}
+			n.guests[id] = g
+		}
+		n.mu.Unlock()
+		g.setting.Lock()
+		n.mu.Lock()
+		current := n.guests[id] == g
+		n.mu.Unlock()
+		if current {
+			return g
+		}
+		g.setting.Unlock()
 	}
-	return g
+}
+
+// unlock lets the next one have what lock has returned, and forgets it if there
+// is no network.
+func (n *Network) unlock(g *guest) {
+	if g.ns == nil {
+		n.mu.Lock()
+		delete(n.guests, g.id)
+		n.mu.Unlock()
+	}
+	g.setting.Unlock()
 }
 
 func (n *Network) file(id coppice.VMID) string { return filepath.Join(n.Dir, string(id)) }
@@ -98,19 +122,18 @@ func (n *Network) SetUp(ctx context.Context, id coppice.VMID, egress coppice.Egr
 	if !id.Valid() { // or the name might lead out of the directory
 		return fmt.Errorf("set up a network: %q is no VM id", id)
 	}
-	g := n.guest(id)
-	g.setting.Lock()
-	defer g.setting.Unlock()
-	if err := n.setUp(g, id, egress); err != nil {
+	g := n.lock(id)
+	defer n.unlock(g)
+	if err := n.setUp(g, egress); err != nil {
 		return fmt.Errorf("set up the network of %s: %w", id, err)
 	}
 	return nil
 }
 
-func (n *Network) setUp(g *guest, id coppice.VMID, egress coppice.Egress) error {
-	err := n.take(g, id)
+func (n *Network) setUp(g *guest, egress coppice.Egress) error {
+	err := n.take(g)
 	if errors.Is(err, coppice.ErrNoNetwork) {
-		err = n.make(g, id)
+		err = n.make(g)
 	}
 	if err != nil {
 		return err
@@ -161,11 +184,11 @@ func (n *Network) put(g *guest, egress coppice.Egress) error {
 
 // take opens a network that is there; [coppice.ErrNoNetwork] if there is none.
 // The caller holds g.setting, here and below.
-func (n *Network) take(g *guest, id coppice.VMID) error {
+func (n *Network) take(g *guest) error {
 	if g.ns != nil {
 		return nil
 	}
-	ns, err := openNamespace(n.file(id))
+	ns, err := openNamespace(n.file(g.id))
 	if err != nil {
 		return err
 	}
@@ -174,7 +197,7 @@ func (n *Network) take(g *guest, id coppice.VMID) error {
 }
 
 // make makes a network, closed.
-func (n *Network) make(g *guest, id coppice.VMID) error {
+func (n *Network) make(g *guest) error {
 	if err := os.MkdirAll(n.Dir, 0o700); err != nil {
 		return err
 	}
@@ -187,7 +210,7 @@ func (n *Network) make(g *guest, id coppice.VMID) error {
 	if err != nil {
 		return err
 	}
-	if err := keepNamespace(ns, n.file(id)); err != nil {
+	if err := keepNamespace(ns, n.file(g.id)); err != nil {
 		return errors.Join(err, ns.Close())
 	}
 	g.hold(ns)
@@ -227,31 +250,25 @@ func (n *Network) TearDown(ctx context.Context, id coppice.VMID) error {
 	if !id.Valid() {
 		return fmt.Errorf("tear down a network: %q is no VM id", id)
 	}
-	g := n.guest(id)
-	g.setting.Lock()
-	defer g.setting.Unlock()
-	if err := n.tearDown(g, id); err != nil {
+	g := n.lock(id)
+	defer n.unlock(g)
+	if err := n.tearDown(g); err != nil {
 		return fmt.Errorf("tear down the network of %s: %w", id, err)
-	}
-	n.mu.Lock()
-	defer n.mu.Unlock()
-	if n.guests[id] == g {
-		delete(n.guests, id)
 	}
 	return nil
 }
 
 // tearDown empties a namespace before it goes: whatever still holds it, nothing
 // is left on the host.
-func (n *Network) tearDown(g *guest, id coppice.VMID) error {
-	err := n.take(g, id)
+func (n *Network) tearDown(g *guest) error {
+	err := n.take(g)
 	if err == nil {
 		err = inside(g.ns, clear)
 	}
 	if err != nil && !errors.Is(err, coppice.ErrNoNetwork) {
 		return err
 	}
-	return errors.Join(g.letGo(), dropNamespace(n.file(id)))
+	return errors.Join(g.letGo(), dropNamespace(n.file(g.id)))
 }
 
 // Networks implements [coppice.Network].
@@ -269,16 +286,15 @@ func (n *Network) Networks(ctx context.Context) ([]coppice.VMID, error) {
 	return ids, nil
 }
 
-// use does something with the namespace of a VM that has one.
-func (n *Network) use(id coppice.VMID, do func(*guest, *os.File) error) error {
+// use does something with the network of a VM that has one.
+func (n *Network) use(id coppice.VMID, do func(*guest) error) error {
 	if !id.Valid() {
 		return fmt.Errorf("%q is no VM id", id)
 	}
-	g := n.guest(id)
-	g.setting.Lock()
-	defer g.setting.Unlock()
-	if err := n.take(g, id); err != nil {
+	g := n.lock(id)
+	defer n.unlock(g)
+	if err := n.take(g); err != nil {
 		return err
 	}
-	return do(g, g.ns)
+	return do(g)
 }

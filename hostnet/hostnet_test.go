@@ -1,6 +1,9 @@
 package hostnet
 
 import (
+	"errors"
+	"os"
+	"sync"
 	"testing"
 
 	"github.com/coppice-vm/coppice"
@@ -43,5 +46,44 @@ func BenchmarkSetUp(b *testing.B) {
 				}
 			}
 		})
+	}
+}
+
+// Whoever comes meanwhile, a network is one, and nothing is left of it.
+func TestOneAtATime(t *testing.T) {
+	n := open(t, t.TempDir())
+	id := coppice.NewVMID()
+	files := func() []os.DirEntry {
+		open, err := os.ReadDir("/proc/self/fd")
+		must(t, err)
+		return open
+	}
+	before := files()
+	var all sync.WaitGroup
+	for i := range 8 {
+		all.Go(func() {
+			for range 10 {
+				var err error
+				switch i % 4 {
+				case 0, 1:
+					err = n.SetUp(t.Context(), id, coppice.EgressClosed)
+				case 2:
+					err = n.TearDown(t.Context(), id)
+				case 3:
+					_, err = n.Traffic(t.Context(), id)
+				}
+				if err != nil && !errors.Is(err, coppice.ErrNoNetwork) {
+					t.Error(err)
+				}
+			}
+		})
+	}
+	all.Wait()
+	must(t, n.TearDown(t.Context(), id))
+	if now := files(); len(n.guests) != 0 || len(now) != len(before) {
+		t.Errorf("it holds %v, and %d files, which were %d", n.guests, len(now), len(before))
+	}
+	if left, err := n.Networks(t.Context()); len(left) != 0 || err != nil {
+		t.Errorf("networks left: %v, %v", left, err)
 	}
 }

@@ -2,8 +2,10 @@ package hostnet
 
 import (
 	"context"
+	"errors"
 	"net"
 	"net/netip"
+	"os"
 	"testing"
 	"time"
 
@@ -90,7 +92,7 @@ func TestNobodyElse(t *testing.T) {
 	must(t, err)
 	defer l.Close()
 	must(t, echoAt(t, netip.AddrPortFrom(netip.IPv4Unspecified(), echoPort))) // the host
-	must(t, inside(n.guest(other).ns, func() error {
+	must(t, n.inside(other, func() error {
 		return echoAt(t, netip.AddrPortFrom(netip.IPv4Unspecified(), echoPort+1))
 	}))
 
@@ -191,6 +193,40 @@ func TestResolver(t *testing.T) {
 	}
 }
 
+// TestManyConnections holds that a guest has so many connections to its resolver
+// and no more, and that one which waits gets its turn.
+func TestManyConnections(t *testing.T) {
+	makeWorld(t)
+	n := open(t, t.TempDir())
+	_, guest := attach(t, n, coppice.EgressOpen)
+	ask := func(conn *dns.Conn) error {
+		must(t, conn.WriteMsg(new(dns.Msg).SetQuestion("public.example.", dns.TypeA)))
+		_, err := conn.ReadMsg()
+		return err
+	}
+	var conns []*dns.Conn
+	for range maxConns + 1 {
+		conn, err := guest.dial(t.Context(), "tcp4", netip.AddrPortFrom(coppice.GuestRouter, dnsPort).String())
+		must(t, err)
+		defer conn.Close()
+		conns = append(conns, &dns.Conn{Conn: conn})
+	}
+	for _, conn := range conns[:maxConns] {
+		must(t, conn.SetDeadline(time.Now().Add(10*time.Second)))
+		must(t, ask(conn))
+	}
+	last := conns[maxConns]
+	must(t, last.SetDeadline(time.Now().Add(500*time.Millisecond)))
+	if err := ask(last); !errors.Is(err, os.ErrDeadlineExceeded) {
+		t.Errorf("one more was answered with %v", err)
+	}
+	must(t, conns[0].Close())
+	must(t, last.SetDeadline(time.Now().Add(10*time.Second)))
+	if _, err := last.ReadMsg(); err != nil {
+		t.Errorf("when another had left: %v", err)
+	}
+}
+
 // TestLeftovers holds that what was there before a reboot of the host, or was
 // half made, is made anew and removed like anything else.
 func TestLeftovers(t *testing.T) {
@@ -205,7 +241,7 @@ func TestLeftovers(t *testing.T) {
 	must(t, n.SetUp(t.Context(), id, coppice.EgressOpen))
 
 	// An uplink that was not finished.
-	must(t, inside(n.guest(id).ns, func() error {
+	must(t, n.inside(id, func() error {
 		link, err := netlink.LinkByName(uplinkName)
 		if err != nil {
 			return err

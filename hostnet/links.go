@@ -146,8 +146,8 @@ func openTap() (*os.File, error) {
 // Tap opens the host's end of a VM's network card, for the process that is the
 // machine. There can be one. The caller closes it.
 func (n *Network) Tap(id coppice.VMID) (tap *os.File, err error) {
-	err = n.use(id, func(_ *guest, ns *os.File) error {
-		return inside(ns, func() (err error) {
+	err = n.use(id, func(g *guest) error {
+		return inside(g.ns, func() (err error) {
 			tap, err = openTap()
 			return err
 		})
@@ -249,8 +249,8 @@ func removeLink(name string) error {
 
 // Traffic implements [coppice.Network].
 func (n *Network) Traffic(ctx context.Context, id coppice.VMID) (t coppice.Traffic, err error) {
-	err = n.use(id, func(_ *guest, ns *os.File) error {
-		return inside(ns, func() error {
+	err = n.use(id, func(g *guest) error {
+		return inside(g.ns, func() error {
 			link, err := netlink.LinkByName(tapName)
 			if err != nil {
 				return err

@@ -13,6 +13,7 @@ import (
 	"time"
 
 	"github.com/miekg/dns"
+	"golang.org/x/net/netutil"
 
 	"github.com/coppice-vm/coppice"
 )
@@ -21,6 +22,9 @@ const (
 	resolvConf = "/etc/resolv.conf"
 	// maxQuestions is how many questions of one guest are being answered at a time.
 	maxQuestions = 64
+	// maxConns is how many connections a guest may have to ask by; more wait for
+	// one to end.
+	maxConns = 16
 	// upstreamTime is how long one of the host's resolvers may take.
 	upstreamTime = 4 * time.Second
 	// An address may be reached as long as its name is known to have it, and at
@@ -101,7 +105,7 @@ func (r *resolver) serve() error {
 	}); err != nil {
 		return err
 	}
-	r.servers = []*dns.Server{{PacketConn: udp, Handler: r}, {Listener: tcp, Handler: r}}
+	r.servers = []*dns.Server{{PacketConn: udp, Handler: r}, {Listener: netutil.LimitListener(tcp, maxConns), Handler: r}}
 	for _, s := range r.servers {
 		started, ended := make(chan struct{}), make(chan struct{})
 		s.NotifyStartedFunc = func() { close(started) }
