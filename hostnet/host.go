@@ -64,16 +64,17 @@ func receive() error {
 	return nil
 }
 
-// hostAddresses returns the IPv4 addresses that the host has now.
-func hostAddresses() ([]netip.Addr, error) {
+// hostNetworks returns what the host has for itself now: its IPv4 addresses, and
+// the network of uplinks as a whole, however many there are.
+func hostNetworks() ([]netip.Prefix, error) {
 	list, err := netlink.AddrList(nil, netlink.FAMILY_V4)
 	if err != nil {
 		return nil, err
 	}
-	var all []netip.Addr
+	all := []netip.Prefix{uplinks}
 	for _, a := range list {
-		if addr, ok := netip.AddrFromSlice(a.IP.To4()); ok && !slices.Contains(all, addr) {
-			all = append(all, addr)
+		if addr, ok := netip.AddrFromSlice(a.IP.To4()); ok && !uplinks.Contains(addr) {
+			all = append(all, netip.PrefixFrom(addr, addr.BitLen()))
 		}
 	}
 	return all, nil

@@ -168,7 +168,7 @@ func (n *Network) put(g *guest, egress coppice.Egress) error {
 	if err := uplink(g.ns); err != nil {
 		return err
 	}
-	host, err := hostAddresses()
+	host, err := hostNetworks()
 	if err != nil {
 		return err
 	}

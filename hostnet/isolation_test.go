@@ -266,3 +266,37 @@ func TestLeftovers(t *testing.T) {
 	}
 	must(t, Check())
 }
+
+// TestManyAddresses holds that a guest reaches none of the host's addresses,
+// however many there are, and that what its rules know of the host does not grow
+// with the number of VMs.
+func TestManyAddresses(t *testing.T) {
+	makeWorld(t)
+	outside, err := netlink.LinkByName("outside")
+	must(t, err)
+	var last netip.Addr
+	for i := range 5000 { // no two of which are neighbours
+		last = netip.AddrFrom4([4]byte{20, 1, byte(i >> 7), byte(i << 1)})
+		must(t, netlink.AddrAdd(outside, &netlink.Addr{IPNet: &net.IPNet{IP: last.AsSlice(), Mask: net.CIDRMask(32, 32)}}))
+	}
+	must(t, echoAt(t, netip.AddrPortFrom(netip.IPv4Unspecified(), echoPort)))
+	n := open(t, t.TempDir())
+	before, err := hostNetworks()
+	must(t, err)
+	_, guest := attach(t, n, "0.0.0.0/0")
+	attach(t, n, coppice.EgressOpen)
+	after, err := hostNetworks()
+	must(t, err)
+	if len(before) != len(after) || len(before) < 5000 {
+		t.Errorf("the host has %d networks for itself, and with two VMs %d", len(before), len(after))
+	}
+	if !guest.reaches(netip.AddrPortFrom(world["public.example"], echoPort)) {
+		t.Error("the guest does not reach what it may")
+	}
+	must(t, dismiss()) // what prohibits it on the host
+	for _, at := range []netip.Addr{hostOutside.Addr(), netip.MustParseAddr("20.1.0.0"), last} {
+		if guest.reaches(netip.AddrPortFrom(at, echoPort)) {
+			t.Errorf("the guest reaches the host at %s", at)
+		}
+	}
+}

@@ -167,12 +167,19 @@ func prohibit() phrase {
 }
 func reset() phrase { return phrase{&expr.Reject{Type: unix.NFT_REJECT_TCP_RST}} }
 
-// addresses returns the elements of a set of addresses.
-func addresses(all []netip.Addr) (elements []nftables.SetElement) {
-	for _, a := range all {
-		elements = append(elements, nftables.SetElement{Key: a.AsSlice()})
+// maxElements is how many elements go into one message, whose size is limited.
+// It is even: an interval is two.
+const maxElements = 1024
+
+// fill has a set of intervals hold networks and nothing else.
+func fill(c *nftables.Conn, set *nftables.Set, networks []netip.Prefix) error {
+	c.FlushSet(set)
+	for elements := range slices.Chunk(ranges(networks), maxElements) {
+		if err := c.SetAddElements(set, elements); err != nil {
+			return err
+		}
 	}
-	return elements
+	return nil
 }
 
 // ranges returns the elements of a set of intervals: where each begins and

@@ -1,6 +1,7 @@
 package hostnet
 
 import (
+	"errors"
 	"fmt"
 	"math/rand/v2"
 	"net"
@@ -32,7 +33,7 @@ func rules() ruleset {
 	return ruleset{
 		table:     table,
 		forward:   &nftables.Chain{Name: "forward", Table: table},
-		host:      &nftables.Set{Table: table, Name: "host", KeyType: nftables.TypeIPAddr},
+		host:      &nftables.Set{Table: table, Name: "host-networks", KeyType: nftables.TypeIPAddr, Interval: true},
 		networks:  &nftables.Set{Table: table, Name: "networks", KeyType: nftables.TypeIPAddr, Interval: true},
 		notPublic: &nftables.Set{Table: table, Name: "not-public", KeyType: nftables.TypeIPAddr, Interval: true},
 		learned:   &nftables.Set{Table: table, Name: "learned", KeyType: nftables.TypeIPAddr, HasTimeout: true},
@@ -51,7 +52,7 @@ func fence() error {
 	}
 	r := rules()
 	c.AddTable(r.table)
-	for set, networks := range map[*nftables.Set][]netip.Prefix{r.host: nil, r.networks: nil, r.notPublic: coppice.NotPublic, r.learned: nil} {
+	for set, networks := range map[*nftables.Set][]netip.Prefix{r.networks: nil, r.notPublic: coppice.NotPublic, r.learned: nil} {
 		if err := c.AddSet(set, ranges(networks)); err != nil {
 			return err
 		}
@@ -94,9 +95,9 @@ func fenceTap(c *nftables.Conn) error {
 
 // enforce puts a policy in force in the namespace of the thread, in one step. A
 // connection that was accepted bears the mark of the policy that did it, and
-// is looked at again when there is another. The host's addresses are prohibited
+// is looked at again when there is another. What is the host's is prohibited
 // here too: nobody but coppice has a hand in these rules.
-func enforce(egress coppice.Egress, host []netip.Addr) error {
+func enforce(egress coppice.Egress, host []netip.Prefix) error {
 	c, err := nftables.New()
 	if err != nil {
 		return err
@@ -105,17 +106,11 @@ func enforce(egress coppice.Egress, host []netip.Addr) error {
 	if err := r.unlearn(c, egress); err != nil {
 		return err
 	}
-	c.FlushSet(r.networks)
-	if networks := ranges(egress.Networks()); len(networks) > 0 {
-		if err := c.SetAddElements(r.networks, networks); err != nil {
-			return err
-		}
+	if err := c.AddSet(r.host, nil); err != nil {
+		return err
 	}
-	c.FlushSet(r.host)
-	if len(host) > 0 {
-		if err := c.SetAddElements(r.host, addresses(host)); err != nil {
-			return err
-		}
+	if err := errors.Join(fill(c, r.networks, egress.Networks()), fill(c, r.host, host)); err != nil {
+		return err
 	}
 	c.FlushChain(r.forward)
 	if !egress.Closed() {
