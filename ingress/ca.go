@@ -20,6 +20,7 @@ import (
 	"time"
 
 	"github.com/coppice-vm/coppice"
+	"github.com/coppice-vm/coppice/internal/host"
 )
 
 const (
@@ -47,7 +48,7 @@ func OpenCA(file string) (*CA, error) {
 	b, err := os.ReadFile(file)
 	if errors.Is(err, fs.ErrNotExist) {
 		if b, err = newCA(); err == nil {
-			err = writeFile(file, b)
+			err = host.WriteFile(file, b)
 		}
 	}
 	if err != nil {
@@ -102,11 +103,11 @@ func newCA() ([]byte, error) {
 	if err != nil {
 		return nil, err
 	}
-	host, err := os.Hostname()
+	name, err := os.Hostname()
 	if err != nil {
 		return nil, err
 	}
-	template := certificate("coppice on "+host, caLife)
+	template := certificate("coppice on "+name, caLife)
 	template.IsCA, template.BasicConstraintsValid, template.MaxPathLenZero = true, true, true
 	template.KeyUsage = x509.KeyUsageCertSign
 	cert, err := x509.CreateCertificate(rand.Reader, template, template, &key.PublicKey, key)
@@ -135,19 +136,6 @@ func certificate(name string, life time.Duration) *x509.Certificate {
 		NotBefore:    now.Add(-clockSkew),
 		NotAfter:     now.Add(life),
 	}
-}
-
-// writeFile makes a file that is there as a whole or not at all.
-func writeFile(file string, content []byte) error {
-	f, err := os.OpenFile(file+".new", os.O_WRONLY|os.O_CREATE|os.O_TRUNC, 0o600)
-	if err != nil {
-		return err
-	}
-	_, err = f.Write(content)
-	if err = errors.Join(err, f.Sync(), f.Close()); err != nil {
-		return err
-	}
-	return os.Rename(file+".new", file)
 }
 
 // certified returns the name that a certificate for name is to have: all VMs of

@@ -33,5 +33,5 @@ func (d Dir) WriteCredentials(c Credentials) error {
 	if err != nil {
 		return err
 	}
-	return writeFile(d.Credentials(), append(b, '\n'))
+	return WriteFile(d.Credentials(), append(b, '\n'))
 }

@@ -77,7 +77,7 @@ func (d Dir) Image() (coppice.ImageID, error) {
 
 // SetImage sets the image that new VMs start from, once the daemon starts.
 func (d Dir) SetImage(id coppice.ImageID) error {
-	return writeFile(d.file(imageFile), []byte(id+"\n"))
+	return WriteFile(d.file(imageFile), []byte(id+"\n"))
 }
 
 // Remove removes the files that this package and the daemon keep in the
@@ -109,8 +109,8 @@ func (d Dir) Remove() error {
 	return err
 }
 
-// writeFile replaces a file by data, atomically and durably, readable by its owner only.
-func writeFile(name string, data []byte) error {
+// WriteFile replaces a file by data, atomically and durably, readable by its owner only.
+func WriteFile(name string, data []byte) error {
 	f, err := os.CreateTemp(filepath.Dir(name), filepath.Base(name)+".*") // mode 0600
 	if err != nil {
 		return err

@@ -41,7 +41,7 @@ func (d Dir) EnsureHostKey() (ssh.Signer, error) {
 	if err != nil {
 		return nil, err
 	}
-	if err := writeFile(d.SSHHostKey(), pem.EncodeToMemory(block)); err != nil {
+	if err := WriteFile(d.SSHHostKey(), pem.EncodeToMemory(block)); err != nil {
 		return nil, err
 	}
 	return d.HostKey()
