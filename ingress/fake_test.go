@@ -25,18 +25,19 @@ type fakeVMs struct {
 	ports   map[string]string // the address of what listens on a port of a VM
 	uses    map[coppice.VMID]int
 	touched map[coppice.VMID]int
+	silent  map[coppice.VMID]int // how many wait for the network to answer
 	dialled int
 	wakes   int
 	// waking is received from before a VM wakes, if it is set.
 	waking   chan struct{}
 	wakeFail error
-	changed  chan struct{} // closed and renewed when uses or touched change
+	changed  chan struct{} // closed and renewed when one of the counts changes
 }
 
 func newFakeVMs() *fakeVMs {
 	return &fakeVMs{
 		rows: map[coppice.VMID]coppice.VM{}, ports: map[string]string{}, changed: make(chan struct{}),
-		uses: map[coppice.VMID]int{}, touched: map[coppice.VMID]int{},
+		uses: map[coppice.VMID]int{}, touched: map[coppice.VMID]int{}, silent: map[coppice.VMID]int{},
 	}
 }
 
@@ -157,7 +158,14 @@ func (f *fakeVMs) Dial(ctx context.Context, id coppice.VMID, port uint16) (net.C
 	if to == "" {
 		return nil, fmt.Errorf("dial: %w", coppice.ErrRefused)
 	}
+	return f.connect(ctx, id, to)
+}
+
+// connect connects to an address, for a VM.
+func (f *fakeVMs) connect(ctx context.Context, id coppice.VMID, to string) (net.Conn, error) {
 	if to == silence {
+		f.note(f.silent, id, 1)
+		defer f.note(f.silent, id, -1)
 		<-ctx.Done()
 		return nil, ctx.Err()
 	}
@@ -179,7 +187,7 @@ func (s *fakeSession) Dial(ctx context.Context, user, network, address string) (
 	if to == "" || user != "" || network != "tcp" {
 		return nil, fmt.Errorf("connect to %s: %w", address, syscall.ECONNREFUSED)
 	}
-	return new(net.Dialer).DialContext(ctx, network, to)
+	return s.vms.connect(ctx, s.vm, to)
 }
 
 // A harness is a server on a socket, and its VMs.

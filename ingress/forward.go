@@ -13,6 +13,7 @@ import (
 
 // A passage is a request on its way to a VM.
 type passage struct {
+	ctx     context.Context // ends with it, or when the client leaves
 	to      upstream
 	release func() // ends that the request alone keeps the VM in use
 	cancel  context.CancelCauseFunc
@@ -54,7 +55,7 @@ func (s *Server) forward(w http.ResponseWriter, r *http.Request) error {
 	defer release()
 	ctx, cancel := context.WithCancelCause(r.Context())
 	defer cancel(nil)
-	p := &passage{upstream{vm.ID, vm.Instance, target.Port}, release, cancel, func() bool { return false }}
+	p := &passage{ctx, upstream{vm.ID, vm.Instance, target.Port}, release, cancel, func() bool { return false }}
 	defer func() { p.unhook() }()
 	if r.ProtoMajor == 1 {
 		// Else the server would read all of the request before the answer may begin.

@@ -5,6 +5,7 @@ import (
 	"bytes"
 	"context"
 	"crypto/sha256"
+	"errors"
 	"fmt"
 	"io"
 	"math/rand/v2"
@@ -371,6 +372,37 @@ func TestWakes(t *testing.T) {
 	}
 }
 
+// A VM that does not answer is not waited for when the client has left.
+func TestDialEndsWithItsClient(t *testing.T) {
+	h := newHarness(t)
+	id := h.vms.set("", coppice.Running)
+	h.vms.listenOn(id, "network", 80, silence)
+	h.vms.listen(id, 80, silence)
+	for name, client := range map[string]*http.Client{"text/plain": h.client, "application/grpc": h.h2c()} {
+		ctx, leave := context.WithCancel(t.Context())
+		req, _ := http.NewRequestWithContext(ctx, "POST", h.url(id, 80), nil)
+		req.Header.Set("Content-Type", name)
+		left := make(chan error)
+		go func() {
+			resp, err := client.Do(req)
+			if err == nil {
+				resp.Body.Close()
+			}
+			left <- err
+		}()
+		h.vms.await(t, "silent", h.vms.silent, id, func(n int) bool { return n == 2 })
+		leave()
+		gone := time.Now()
+		h.vms.await(t, "silent", h.vms.silent, id, func(n int) bool { return n == 0 })
+		if waited := time.Since(gone); waited > dialTimeout/2 {
+			t.Errorf("%s: it was waited for for %v more", name, waited)
+		}
+		if err := <-left; !errors.Is(err, context.Canceled) {
+			t.Errorf("%s: %v", name, err)
+		}
+	}
+}
+
 // A connection is used again for the run that it was made to, and for no other.
 func TestConnectionsBelongToARun(t *testing.T) {
 	h := newHarness(t)
@@ -389,7 +421,8 @@ func TestConnectionsBelongToARun(t *testing.T) {
 		t.Errorf("dialled %d times", h.vms.dialled)
 	}
 	// A request that was on its way to a run when another took its place.
-	if _, err := h.server.dial(t.Context(), "tcp", upstream{id, coppice.NewInstanceID(), 3000}.String()); err == nil {
+	ctx := context.WithValue(t.Context(), passageKey{}, &passage{ctx: t.Context()})
+	if _, err := h.server.dial(ctx, "tcp", upstream{id, coppice.NewInstanceID(), 3000}.String()); err == nil {
 		t.Error("connected to a run that is over")
 	}
 }

@@ -83,13 +83,14 @@ func (s *Server) transports() (h1, h2 *http.Transport) {
 	return h1, h2
 }
 
-// dial connects to an upstream, or fails with errMoved.
+// dial connects to an upstream, or fails with errMoved. The transport would go on
+// when the client has left; but a VM that does not answer is not asked for nobody.
 func (s *Server) dial(ctx context.Context, _, address string) (net.Conn, error) {
 	to, err := parseUpstream(address)
 	if err != nil {
 		return nil, err
 	}
-	ctx, cancel := context.WithTimeout(ctx, dialTimeout)
+	ctx, cancel := context.WithTimeout(passageOf(ctx).ctx, dialTimeout)
 	defer cancel()
 	vm, err := s.config.Records.VM(ctx, to.vm)
 	if err != nil {
