@@ -3,6 +3,8 @@ package hostnet
 import (
 	"errors"
 	"os"
+	"path/filepath"
+	"strings"
 	"sync"
 	"testing"
 
@@ -53,12 +55,17 @@ func BenchmarkSetUp(b *testing.B) {
 func TestOneAtATime(t *testing.T) {
 	n := open(t, t.TempDir())
 	id := coppice.NewVMID()
-	files := func() []os.DirEntry {
-		open, err := os.ReadDir("/proc/self/fd")
+	namespaces := func() (n int) {
+		open, err := filepath.Glob("/proc/self/fd/*")
 		must(t, err)
-		return open
+		for _, name := range open {
+			if to, err := os.Readlink(name); err == nil && (strings.HasPrefix(to, "net:") || strings.Contains(to, string(id))) {
+				n++
+			}
+		}
+		return n
 	}
-	before := files()
+	before := namespaces()
 	var all sync.WaitGroup
 	for i := range 8 {
 		all.Go(func() {
@@ -80,8 +87,8 @@ func TestOneAtATime(t *testing.T) {
 	}
 	all.Wait()
 	must(t, n.TearDown(t.Context(), id))
-	if now := files(); len(n.guests) != 0 || len(now) != len(before) {
-		t.Errorf("it holds %v, and %d files, which were %d", n.guests, len(now), len(before))
+	if left := namespaces() - before; len(n.guests) != 0 || left != 0 {
+		t.Errorf("it holds %v, and %d namespaces", n.guests, left)
 	}
 	if left, err := n.Networks(t.Context()); len(left) != 0 || err != nil {
 		t.Errorf("networks left: %v, %v", left, err)
