@@ -33,6 +33,7 @@ type Hypervisor interface {
 
 	Consoles
 	MemoryMeter
+	Inspector
 }
 
 // Consoles keeps what the serial consoles of VMs print.

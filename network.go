@@ -30,6 +30,9 @@ type Network interface {
 	// Traffic returns what has gone through a VM's network card since its
 	// network was set up. [ErrNoNetwork] if it has none.
 	Traffic(ctx context.Context, id VMID) (Traffic, error)
+
+	Inspector
+	Eraser // of links that are in nobody's way
 }
 
 // The one network that every guest sees: itself, and the host's end of it, which

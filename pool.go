@@ -19,6 +19,8 @@ type Pool interface {
 	VMPool
 	CapturePool
 	DiskMeter
+	Inspector
+	Eraser // of images and of what is unfinished
 }
 
 // A VMPool keeps the files of VMs.

@@ -60,6 +60,7 @@ func TestHypervisor(t *testing.T, host HypervisorHost) {
 		{"discards", discards},
 		{"keeps the console", keepsConsole},
 		{"measures", measures},
+		{"tells what is there", hypervisorTraces},
 	}
 	for _, test := range tests {
 		t.Run(test.name, func(t *testing.T) {

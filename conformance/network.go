@@ -58,6 +58,7 @@ func TestNetwork(t *testing.T, host NetworkHost) {
 		{"lets out what is allowed", letsOut},
 		{"changes a policy live", changesLive},
 		{"counts traffic", countsTraffic},
+		{"tells what is there", networkTraces},
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			e.t = t

@@ -47,6 +47,7 @@ func TestPool(t *testing.T, open func(t *testing.T) PoolUnderTest) {
 		{"clones into a capture", poolClones},
 		{"clones disks that go their own ways", poolClonesAreApart},
 		{"measures what is shared", poolMeasures},
+		{"tells what is there", poolTraces},
 	}
 	for _, test := range tests {
 		t.Run(test.name, func(t *testing.T) { test.test(t, open(t)) })

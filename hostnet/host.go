@@ -39,10 +39,8 @@ func receive() error {
 		return err
 	}
 	table := &nftables.Table{Name: tableName, Family: nftables.TableFamilyINet}
-	if chains, err := c.ListChainsOfTableFamily(table.Family); err != nil {
+	if there, err := received(c); err != nil || there {
 		return err
-	} else if slices.ContainsFunc(chains, func(c *nftables.Chain) bool { return c.Table.Name == tableName && c.Name == hostRules }) {
-		return nil
 	}
 	c.AddTable(table) // or it could not be replaced
 	c.DelTable(table)
@@ -62,6 +60,12 @@ func receive() error {
 		return fmt.Errorf("put the host's rules for uplinks in place: %w", err)
 	}
 	return nil
+}
+
+// received reports whether the rules of [receive] are in place.
+func received(c *nftables.Conn) (bool, error) {
+	chains, err := c.ListChainsOfTableFamily(nftables.TableFamilyINet)
+	return slices.ContainsFunc(chains, func(c *nftables.Chain) bool { return c.Table.Name == tableName && c.Name == hostRules }), err
 }
 
 // hostNetworks returns what the host has for itself now: its IPv4 addresses, and

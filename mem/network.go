@@ -31,6 +31,7 @@ var World = map[string]netip.Addr{
 type wires struct {
 	mu       sync.Mutex
 	networks map[coppice.VMID]*wire
+	uplinked bool // one of them could reach the outside: then the host has rules
 }
 
 // A wire is one VM's network. Its fields are guarded by wires.mu.
@@ -67,6 +68,7 @@ func (n *Network) SetUp(ctx context.Context, id coppice.VMID, egress coppice.Egr
 		n.wires.networks[id] = w
 	}
 	w.egress = egress
+	n.wires.uplinked = n.wires.uplinked || !egress.Closed()
 	for conn, addr := range w.out {
 		if !w.permits(addr) {
 			conn.Close()

@@ -92,29 +92,45 @@ func directIO(dev string) error {
 	return errors.Join(unix.IoctlSetInt(int(f.Fd()), unix.LOOP_SET_DIRECT_IO, 1), f.Close())
 }
 
+// devicesOf returns the loop devices that have image behind them.
+func devicesOf(image string) (devices []string, err error) {
+	all, err := filepath.Glob("/sys/block/loop*/loop")
+	if err != nil {
+		return nil, err
+	}
+	for _, sys := range all {
+		dev := filepath.Base(filepath.Dir(sys))
+		ours, err := isBackedBy(dev, image)
+		if err != nil {
+			return nil, err
+		}
+		if ours {
+			devices = append(devices, dev)
+		}
+	}
+	return devices, nil
+}
+
 // detach frees the loop devices that have image behind them. A mount's frees
 // itself; one that was set up by hand, or whose mount failed, may not.
 func detach(image string) error {
-	devices, err := filepath.Glob("/sys/block/loop*/loop")
+	devices, err := devicesOf(image)
+	for _, dev := range devices {
+		err = errors.Join(err, freeLoop(dev))
+	}
+	return err
+}
+
+// freeLoop takes the file from behind a loop device, once nothing is mounted from it.
+func freeLoop(dev string) error {
+	f, err := os.Open(filepath.Join("/dev", dev))
 	if err != nil {
 		return err
 	}
-	for _, sys := range devices {
-		dev := filepath.Base(filepath.Dir(sys))
-		if ours, err := isBackedBy(dev, image); err != nil {
-			return err
-		} else if !ours {
-			continue
-		}
-		f, err := os.Open(filepath.Join("/dev", dev))
-		if err != nil {
-			return err
-		}
-		err = unix.IoctlSetInt(int(f.Fd()), unix.LOOP_CLR_FD, 0)
-		f.Close()
-		if err != nil && !errors.Is(err, unix.ENXIO) { // ENXIO: it has freed itself by now
-			return fmt.Errorf("detach %s: %w", dev, err)
-		}
+	defer f.Close()
+	err = unix.IoctlSetInt(int(f.Fd()), unix.LOOP_CLR_FD, 0)
+	if err != nil && !errors.Is(err, unix.ENXIO) { // ENXIO: it has freed itself by now
+		return fmt.Errorf("detach %s: %w", dev, err)
 	}
 	return nil
 }
