@@ -126,6 +126,7 @@ func (m *Manager) insert(ctx context.Context, vm coppice.VM, step Step, restore 
 		if err := m.Store.InsertVM(ctx, vm); err != nil {
 			return coppice.VM{}, errors.Join(err, m.remove(m.base, vm.ID)) // it may be one made ahead
 		}
+		m.setRowless(vm.ID, false)
 		return m.carryOut(ctx, vm, step, func(ctx context.Context, vm *coppice.VM) error {
 			err := m.restore(ctx, vm, restore)
 			if err != nil {
@@ -178,6 +179,7 @@ func (m *Manager) takeBack(ctx context.Context, undo *undo.Stack, vm *coppice.VM
 
 // remove removes everything the host has of a VM.
 func (m *Manager) remove(ctx context.Context, id coppice.VMID) error {
+	defer m.setRowless(id, false) // what it leaves all the same is nobody's
 	if err := m.end(ctx, id); err != nil {
 		return err
 	}

@@ -98,6 +98,7 @@ func (m *Manager) fill(ctx context.Context, vm *coppice.VM, dst coppice.CaptureF
 
 // discard removes a capture that was not to be kept and that nothing needs.
 func (m *Manager) discard(ctx context.Context, id coppice.CaptureID) error {
+	defer m.drop(id)()
 	if _, err := m.Captures.UpdateCapture(ctx, id, func(c *coppice.Capture) error {
 		c.Keep = false
 		return nil
@@ -115,6 +116,7 @@ func (m *Manager) release(ctx context.Context, id coppice.CaptureID) error {
 	if held {
 		return nil // letFall comes back to it
 	}
+	defer m.drop(id)()
 	err := m.Captures.DropCapture(ctx, id)
 	if errors.Is(err, coppice.ErrInUse) {
 		return nil
@@ -123,6 +125,20 @@ func (m *Manager) release(ctx context.Context, id coppice.CaptureID) error {
 		return err
 	}
 	return m.Pool.RemoveCapture(ctx, id)
+}
+
+// drop says that a capture may be about to be removed, until what it returns is called.
+func (m *Manager) drop(id coppice.CaptureID) (dropped func()) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	m.dropping[id]++
+	return func() {
+		m.mu.Lock()
+		defer m.mu.Unlock()
+		if m.dropping[id]--; m.dropping[id] == 0 {
+			delete(m.dropping, id)
+		}
+	}
 }
 
 // hold keeps a capture from being removed before there is a VM that needs it.
@@ -136,6 +152,7 @@ func (m *Manager) hold(id coppice.CaptureID) {
 // letFall ends a hold. With the last one goes the capture, unless something
 // needs it by now.
 func (m *Manager) letFall(id coppice.CaptureID) {
+	defer m.drop(id)()
 	m.mu.Lock()
 	m.held[id]--
 	if m.held[id] > 0 {

@@ -19,6 +19,7 @@ func (m *Manager) makeHusk(ctx context.Context) (id coppice.VMID, err error) {
 	vm := coppice.VM{ID: coppice.NewVMID(), Size: m.Size}
 	var undo undo.Stack
 	defer func() { err = m.takeBack(ctx, &undo, &vm, err) }()
+	m.setRowless(vm.ID, true)
 	undo.Push(func(ctx context.Context) error { return m.remove(ctx, vm.ID) })
 	files, err := m.Pool.CreateVM(ctx, vm.ID, "", vm.Size)
 	if err != nil {

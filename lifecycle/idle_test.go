@@ -182,14 +182,18 @@ func TestIdlenessSurvivesACrash(t *testing.T) {
 	})
 }
 
-// cramped is a pool that may be full.
+// cramped is a pool that may be full, or have lost something.
 type cramped struct {
 	*mem.Pool
-	full *atomic.Bool
+	h *host
+}
+
+func (p cramped) Traces(ctx context.Context) ([]coppice.Trace, error) {
+	return p.h.without(ctx, p.Pool)
 }
 
 func (p cramped) BeginCapture(ctx context.Context, id coppice.CaptureID) (coppice.CaptureFiles, error) {
-	if p.full.Load() {
+	if p.h.full.Load() {
 		return coppice.CaptureFiles{}, coppice.ErrNoSpace
 	}
 	return p.Pool.BeginCapture(ctx, id)

@@ -28,7 +28,9 @@ type Config struct {
 	Guest      coppice.Guest
 	Network    coppice.Network
 	Gauge      coppice.Gauge
-	Log        *slog.Logger
+	// Places are where else on the host there may be something of ours; may be nil.
+	Places []coppice.Inspector
+	Log    *slog.Logger
 
 	// VMM is what runs the VMs: its kind and version. The capture of a running
 	// machine is of use to the same VMM only.
@@ -77,6 +79,7 @@ type Manager struct {
 	work  sync.WaitGroup
 
 	templating sync.Mutex // held while templates are being looked at and made
+	auditing   sync.Mutex // held by an audit
 	spares     *stock[spare]
 	husks      *stock[coppice.VMID] // VMs that a process is prepared for
 
@@ -89,6 +92,10 @@ type Manager struct {
 	news chan struct{} // closed when something has happened to a VM
 	vms  map[coppice.VMID]*entry
 	held map[coppice.CaptureID]int // captures that somebody is at
+	// dropping are captures that are being removed or may be, and rowless the VMs without a
+	// row that are accounted for: they are made ahead, or being removed.
+	dropping map[coppice.CaptureID]int
+	rowless  map[coppice.VMID]bool
 	// promises are of memory, to VMs that are about to run.
 	promises map[coppice.VMID]*promise
 }
@@ -115,6 +122,9 @@ func Open(ctx context.Context, config Config) (*Manager, error) {
 		husks:  newStock[coppice.VMID](config.Husks),
 		vms:    map[coppice.VMID]*entry{},
 		held:   map[coppice.CaptureID]int{},
+
+		dropping: map[coppice.CaptureID]int{},
+		rowless:  map[coppice.VMID]bool{},
 
 		news:     make(chan struct{}),
 		pressed:  make(chan struct{}, 1),

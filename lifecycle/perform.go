@@ -207,6 +207,9 @@ func take(vm *coppice.VM, verb coppice.Verb) {
 // where it led.
 func (m *Manager) carryOut(ctx context.Context, vm coppice.VM, step Step, do work) (coppice.VM, error) {
 	verb, began, base := vm.Verb, vm.VerbSince, vm.Base
+	if base != "" {
+		defer m.drop(base)() // the VM may be the last to need it
+	}
 	ctx, cancel := context.WithTimeout(ctx, workDeadline)
 	defer cancel()
 	err := do(ctx, &vm)

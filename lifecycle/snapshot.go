@@ -78,6 +78,7 @@ func (m *Manager) RenameSnapshot(ctx context.Context, account coppice.AccountID,
 // DeleteSnapshot deletes a snapshot. VMs that came from it go on; what they
 // need of it is removed with the last of them.
 func (m *Manager) DeleteSnapshot(ctx context.Context, account coppice.AccountID, id coppice.CaptureID) error {
+	defer m.drop(id)()
 	if _, err := m.Snapshot(ctx, account, id); err != nil {
 		return err
 	}

@@ -38,6 +38,7 @@ func (m *Manager) makeSpare(ctx context.Context) (_ spare, err error) {
 	vm := coppice.VM{ID: coppice.NewVMID(), Instance: coppice.NewInstanceID(), Size: c.Size, Base: c.ID}
 	var undo undo.Stack
 	defer func() { err = m.takeBack(ctx, &undo, &vm, err) }()
+	m.setRowless(vm.ID, true)
 	undo.Push(func(ctx context.Context) error { return m.remove(ctx, vm.ID) })
 	if _, err := m.Pool.CreateVM(ctx, vm.ID, m.Pool.Capture(c.ID).Disk, vm.Size); err != nil {
 		return spare{}, err

@@ -36,6 +36,7 @@ func (m *Manager) leftovers(ctx context.Context) (leftovers, error) {
 		vm, err := m.Store.VM(ctx, id)
 		if errors.Is(err, coppice.ErrNoVM) || err == nil && vm.Deleted() {
 			left.vms = append(left.vms, id)
+			m.setRowless(id, true) // until it has been removed
 		} else if err != nil {
 			return left, err
 		}
@@ -59,6 +60,22 @@ func (m *Manager) sweep(ctx context.Context, left leftovers) error {
 	}
 	for _, id := range left.captures {
 		errs = append(errs, m.release(ctx, id))
+	}
+	return errors.Join(append(errs, m.sweepImages(ctx))...)
+}
+
+// sweepImages removes the images of earlier builds that nothing boots from any more.
+func (m *Manager) sweepImages(ctx context.Context) error {
+	s, err := m.survey(ctx)
+	if err != nil {
+		return err
+	}
+	var errs []error
+	for _, d := range s.compare() {
+		if d.Kind == coppice.TraceImage && !d.Missing {
+			m.Log.Info("removing an image that nothing boots from", "image", d.Image)
+			errs = append(errs, m.erase(ctx, d.Trace))
+		}
 	}
 	return errors.Join(errs...)
 }
