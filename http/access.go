@@ -49,6 +49,9 @@ func (s *Server) accessRoutes() []route {
 		{"POST", "/v1/accounts", admin, "createAccount", "Make an account and its first API key, whose secret is shown once", typed(s.createAccount)},
 		{"DELETE", "/v1/accounts/{account_id}", admin, "deleteAccount", "Delete an account that has neither VMs nor snapshots", typed(s.deleteAccount)},
 
+		{"GET", "/v1/audit", admin, "audit", "Compare what the store says with what the host has, of all accounts", typed(s.audit)},
+		{"POST", "/v1/audit/repair", admin, "repair", "Do so, and mend what can be mended without harm", typed(s.repair)},
+
 		{"GET", "/identity/v1/identities", owner, "listIdentities", "List the account's identities, oldest first", typed(s.listIdentities)},
 		{"POST", "/identity/v1/identities", owner, "createIdentity", "Make an identity, which may do nothing yet", typed(s.createIdentity)},
 		{"DELETE", identity, owner, "deleteIdentity", "Delete an identity with its tokens and grants, and end what they let in", typed(s.deleteIdentity)},

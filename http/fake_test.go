@@ -79,6 +79,7 @@ type fakeVMs struct {
 	forkErrors []error
 	captures   map[coppice.CaptureID]coppice.Capture
 	tree       []coppice.Branch
+	audit      []coppice.Discrepancy
 	guest      coppice.Session
 	exits      chan coppice.Exit
 	uses       []string // what for, one after the other
@@ -317,6 +318,15 @@ func (f *fakeVMs) changeSnapshot(account coppice.AccountID, id coppice.CaptureID
 
 func (f *fakeVMs) Limits(context.Context, coppice.AccountID) (coppice.Limits, coppice.Usage, error) {
 	return f.limits, f.usage, f.fail
+}
+
+func (f *fakeVMs) Audit(_ context.Context, repair bool) ([]coppice.Discrepancy, error) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	for i := range f.audit {
+		f.audit[i].Repaired = repair && f.audit[i].Repairable
+	}
+	return f.audit, f.fail
 }
 
 func (f *fakeVMs) Tree(context.Context, coppice.AccountID) ([]coppice.Branch, error) {

@@ -66,6 +66,9 @@ type VMs interface {
 	Limits(ctx context.Context, account coppice.AccountID) (coppice.Limits, coppice.Usage, error)
 	// Tree returns the account's VMs and snapshots, and what they come from.
 	Tree(ctx context.Context, account coppice.AccountID) ([]coppice.Branch, error)
+	// Audit compares what the store says with what the host has, of all
+	// accounts, and mends what is safe if repair is set.
+	Audit(ctx context.Context, repair bool) ([]coppice.Discrepancy, error)
 
 	Snapshots
 	Histories

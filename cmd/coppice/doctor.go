@@ -22,15 +22,28 @@ import (
 )
 
 func (m *Main) doctorCommand() *cobra.Command {
+	var audit, repair bool
 	cmd := &cobra.Command{
 		Use:   "doctor",
 		Short: "Look at this machine: what there is, what is missing, and how to mend it",
 		Long: `Look at this machine: what there is, what is missing, and how to mend it.
 
-The exit status is 1 if something is broken.`,
+The exit status is 1 if something is broken.
+
+With --audit it compares what the store says with what this machine has: processes,
+sockets, namespaces, links, rules, loop devices, files. What there is too much and
+what is missing is listed with what mends it, and the exit status is 1 if anything
+is left. --repair mends what can be mended without harm.`,
 		Args: cobra.NoArgs,
-		RunE: m.then(func(ctx context.Context, _ []string) error { return m.doctor(ctx) }),
+		RunE: m.then(func(ctx context.Context, _ []string) error {
+			if audit || repair {
+				return m.audit(ctx, repair)
+			}
+			return m.doctor(ctx)
+		}),
 	}
+	cmd.Flags().BoolVar(&audit, "audit", false, "compare what the store says with what this machine has")
+	cmd.Flags().BoolVar(&repair, "repair", false, "do so, and mend what can be mended without harm")
 	m.config.bind(cmd.Flags(), m.Getenv, "cache", "accel")
 	return cmd
 }
