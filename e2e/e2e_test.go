@@ -174,7 +174,8 @@ func remains(data string) error {
 	return nil
 }
 
-// connect returns a client with the credentials that up left.
+// connect returns a client with the credentials that up left. The test ends with
+// an audit, after what it has made is gone.
 func connect(t *testing.T) *client.Client {
 	t.Helper()
 	credentials, err := install.data.ReadCredentials()
@@ -186,6 +187,7 @@ func connect(t *testing.T) *client.Client {
 		t.Fatal(err)
 	}
 	t.Cleanup(c.Close)
+	audited(t, c)
 	return c
 }
 

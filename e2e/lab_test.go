@@ -138,6 +138,9 @@ func (l *lab) kill() {
 
 // purge removes all that the lab's daemons have made.
 func (l *lab) purge() {
+	if out, err := exec.Command("nsenter", l.command("doctor", "--audit")...).CombinedOutput(); err != nil {
+		l.t.Errorf("the audit at the end: %v\n%s", err, out)
+	}
 	l.kill()
 	l.coppice("purge", "--yes", "--keep-cache")
 	if err := remains(l.data); err != nil {
