@@ -42,7 +42,8 @@ type GuestTerminals interface {
 	// Attach attaches to a terminal, also to one that has ended and still has
 	// its screen. [ErrNoTerminal] if there is none of that id, [ErrTerminalExpired]
 	// if it has ended long ago, [ErrTerminalUser] if it is another user's, [ErrTooMany].
-	Attach(ctx context.Context, id string, size TerminalSize) (Terminal, error)
+	// typist is who will type; nil is somebody who has not typed before and will not come again.
+	Attach(ctx context.Context, id string, size TerminalSize, typist *Typist) (Terminal, error)
 	// List returns the terminals, the oldest first.
 	List(ctx context.Context) ([]TerminalInfo, error)
 	// Close ends a terminal as if its line was cut: what runs in it is hung up,
@@ -68,8 +69,12 @@ type Terminal interface {
 	// [io.EOF] when the program has ended and all was read, and
 	// [ErrGuestGone] when the connection broke: the terminal goes on.
 	io.Reader
-	// Write types. It waits for the program to read, when more was typed than
-	// the guest keeps. [io.ErrClosedPipe] once the program has ended.
+	// Write types, and returns how much of it the guest has taken: that is in its
+	// memory, and lives as long. It waits for the program to read, when more was
+	// typed than the guest keeps. [ErrGuestGone] when the connection broke: what
+	// was not taken can be written again, see [Typist]. [io.ErrClosedPipe] once
+	// the program has ended. A guest with an agent from before there were typists
+	// does not say what it takes: what was sent counts as taken.
 	io.Writer
 	// Resize says how large the window is. The terminal has the smallest
 	// of all that are attached, in each direction; whose window is larger sees that part of it.
@@ -82,6 +87,20 @@ type Terminal interface {
 	// Close detaches. Closing again does nothing.
 	Close() error
 }
+
+// A Typist is somebody who types into one terminal, by one attachment after the
+// other as connections break, and goes on each time with what was not taken
+// before. The guest may have taken that and have had no time to say so; it knows its typists,
+// and types nothing twice. A typist types by one attachment at a time.
+type Typist struct {
+	// ID is nobody else's.
+	ID string
+	// Typed is how much of what they type Write has returned as taken, in bytes.
+	Typed int64
+}
+
+// NewTypist returns somebody who has not typed yet.
+func NewTypist() *Typist { return &Typist{ID: randomID()} }
 
 // A TerminalSpec is a terminal to open.
 type TerminalSpec struct {
@@ -98,6 +117,8 @@ type TerminalSpec struct {
 	Size TerminalSize
 	// Most is how many terminals of the guest may run, this one included; 0 is [MaxTerminals].
 	Most int
+	// Typist is who will type, as in Attach.
+	Typist *Typist
 }
 
 // A TerminalSize is columns and rows of characters, each from 1 to [MaxTerminalSide].

@@ -7,7 +7,10 @@ import (
 	"fmt"
 	"io"
 	"io/fs"
+	"regexp"
+	"slices"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -30,6 +33,7 @@ var terminalTests = map[string]func(*testing.T, *exam){
 	"terminals are so many":                   testTerminalCap,
 	"who does not read a terminal is skipped": testTerminalSlowReader,
 	"a terminal's context ends it":            testTerminalContext,
+	"what is typed is typed once":             testTerminalTypist,
 }
 
 var usualSize = coppice.TerminalSize{Cols: 80, Rows: 24}
@@ -121,7 +125,7 @@ func (e *exam) open(t *testing.T, spec coppice.TerminalSpec) *viewer {
 // attach attaches to a terminal.
 func (e *exam) attach(t *testing.T, id string, size coppice.TerminalSize) *viewer {
 	t.Helper()
-	terminal, err := e.Terminals("").Attach(t.Context(), id, size)
+	terminal, err := e.Terminals("").Attach(t.Context(), id, size, nil)
 	return watchTerminal(t, terminal, err)
 }
 
@@ -239,7 +243,7 @@ func testTerminalSize(t *testing.T, e *exam) {
 	must(t, second.Close())
 	sized(usualSize)
 	for _, size := range []coppice.TerminalSize{{}, {Cols: 80}, {Cols: -1, Rows: 24}, {Cols: 80, Rows: coppice.MaxTerminalSide + 1}} {
-		if _, err := e.Terminals("").Attach(t.Context(), "sized", size); !errors.Is(err, fs.ErrInvalid) {
+		if _, err := e.Terminals("").Attach(t.Context(), "sized", size, nil); !errors.Is(err, fs.ErrInvalid) {
 			t.Errorf("attach a window of %+v: %v, want ErrInvalid", size, err)
 		}
 	}
@@ -301,7 +305,7 @@ func testTerminalUsers(t *testing.T, e *exam) {
 	v.types("echo $HOME-$USER\r")
 	v.until(e.Home + "-" + e.User + "\r\n")
 	for what, err := range map[string]error{
-		"attach to": func() error { _, err := e.Terminals(e.User).Attach(t.Context(), "roots", usualSize); return err }(),
+		"attach to": func() error { _, err := e.Terminals(e.User).Attach(t.Context(), "roots", usualSize, nil); return err }(),
 		"close":     func() error { _, err := e.Terminals(e.User).Close(t.Context(), "roots"); return err }(),
 	} {
 		if !errors.Is(err, coppice.ErrTerminalUser) {
@@ -339,7 +343,7 @@ func testTerminalNames(t *testing.T, e *exam) {
 			t.Errorf("open a terminal %q: %v, want ErrInvalid", id, err)
 		}
 	}
-	_, err = e.Terminals("").Attach(t.Context(), "nothing", usualSize)
+	_, err = e.Terminals("").Attach(t.Context(), "nothing", usualSize, nil)
 	if !errors.Is(err, coppice.ErrNoTerminal) {
 		t.Errorf("attach to one that there is not: %v, want ErrNoTerminal", err)
 	}
@@ -406,6 +410,62 @@ func testTerminalContext(t *testing.T, e *exam) {
 	}
 	must(t, v.Close())
 	v = e.attach(t, "context", usualSize)
+	v.types("exit\r")
+	v.exits(coppice.TerminalExit{})
+}
+
+// Whenever the connection breaks, what a typist types arrives once, and in order.
+func testTerminalTypist(t *testing.T, e *exam) {
+	const lines = 60
+	typist, size := coppice.NewTypist(), coppice.TerminalSize{Cols: 200, Rows: 24}
+	terminal, err := e.Terminals("").Open(t.Context(), coppice.TerminalSpec{ID: "typist", Size: size, Typist: typist})
+	must(t, err)
+	attach := func(typist *coppice.Typist) coppice.Terminal {
+		for {
+			terminal, err := e.Terminals("").Attach(t.Context(), "typist", size, typist)
+			if !errors.Is(err, coppice.ErrGuestGone) {
+				must(t, err)
+				return terminal
+			}
+		}
+	}
+	var breaks sync.WaitGroup
+	typed := int64(0)
+	for i := range lines {
+		if i%3 == 1 {
+			breaks.Go(e.hangUp) // before, while or after the guest takes it
+		}
+		line := fmt.Appendf(nil, "echo line-%d-$LANG\r", i)
+		for typed += int64(len(line)); len(line) > 0; {
+			n, err := terminal.Write(line)
+			if line = line[n:]; err == nil {
+				continue
+			}
+			if !errors.Is(err, coppice.ErrGuestGone) {
+				t.Fatalf("typing on a connection that breaks: %v, want ErrGuestGone", err)
+			}
+			must(t, terminal.Close())
+			terminal = attach(typist)
+		}
+	}
+	must(t, terminal.Close())
+	breaks.Wait()
+	if typist.Typed != typed {
+		t.Errorf("the typist is said to have typed %d bytes, and did %d", typist.Typed, typed)
+	}
+	v := watchTerminal(t, attach(nil), nil)
+	v.types("echo over-$LANG\r")
+	v.until("over-C.UTF-8")
+	var shown, want []string
+	for _, match := range regexp.MustCompile(`line-(\d+)-C\.UTF-8`).FindAllStringSubmatch(v.seen.String(), -1) {
+		shown = append(shown, match[1])
+	}
+	for i := range lines {
+		want = append(want, fmt.Sprint(i))
+	}
+	if !slices.Equal(shown, want) {
+		t.Errorf("what was typed was run as %q", shown)
+	}
 	v.types("exit\r")
 	v.exits(coppice.TerminalExit{})
 }

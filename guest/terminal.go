@@ -4,7 +4,6 @@ import (
 	"context"
 	"fmt"
 	"io"
-	"slices"
 	"sync"
 	"time"
 
@@ -28,7 +27,7 @@ func (s *session) Terminals(user string) coppice.GuestTerminals { return termina
 
 // Open implements [coppice.GuestTerminals].
 func (t terminals) Open(ctx context.Context, spec coppice.TerminalSpec) (coppice.Terminal, error) {
-	return t.attach(ctx, &wire.Terminal{ID: spec.ID, Size: spec.Size, New: &wire.NewTerminal{
+	return t.attach(ctx, spec.Typist, &wire.Terminal{ID: spec.ID, Size: spec.Size, New: &wire.NewTerminal{
 		Command: spec.Command,
 		Dir:     spec.Dir,
 		Env:     spec.Env,
@@ -37,11 +36,11 @@ func (t terminals) Open(ctx context.Context, spec coppice.TerminalSpec) (coppice
 }
 
 // Attach implements [coppice.GuestTerminals].
-func (t terminals) Attach(ctx context.Context, id string, size coppice.TerminalSize) (coppice.Terminal, error) {
-	return t.attach(ctx, &wire.Terminal{ID: id, Size: size})
+func (t terminals) Attach(ctx context.Context, id string, size coppice.TerminalSize, typist *coppice.Typist) (coppice.Terminal, error) {
+	return t.attach(ctx, typist, &wire.Terminal{ID: id, Size: size})
 }
 
-func (t terminals) attach(ctx context.Context, which *wire.Terminal) (coppice.Terminal, error) {
+func (t terminals) attach(ctx context.Context, typist *coppice.Typist, which *wire.Terminal) (coppice.Terminal, error) {
 	which.User = t.user
 	c, err := t.session.call(ctx, wire.Request{Op: wire.OpTerminal, Terminal: which})
 	if err != nil {
@@ -59,7 +58,13 @@ func (t terminals) attach(ctx context.Context, which *wire.Terminal) (coppice.Te
 		c.close()
 		return nil, err
 	}
-	return &terminal{call: c, info: info, replay: attached.Replay, ended: make(chan struct{})}, nil
+	if typist == nil {
+		typist = coppice.NewTypist()
+	}
+	return &terminal{
+		call: c, info: info, replay: attached.Replay, ended: make(chan struct{}),
+		keyboard: keyboard{typist: typist, old: !attached.Types},
+	}, nil
 }
 
 // List implements [coppice.GuestTerminals].
@@ -140,6 +145,8 @@ type terminal struct {
 	err    error  // for Read, after output
 	exit   coppice.TerminalExit
 	ended  chan struct{} // closed when exit is known
+
+	keyboard keyboard
 }
 
 func (t *terminal) Info() coppice.TerminalInfo { return t.info }
@@ -178,27 +185,6 @@ func (t *terminal) next() ([]byte, error) {
 	t.exit = exit
 	close(t.ended)
 	return nil, io.EOF
-}
-
-func (t *terminal) Write(p []byte) (int, error) {
-	written := 0
-	for piece := range slices.Chunk(p, wire.MaxData) {
-		select {
-		case <-t.ended:
-			return written, io.ErrClosedPipe
-		default:
-		}
-		if err := wire.Write(t.call.stream, wire.Data, piece); err != nil {
-			select {
-			case <-t.ended:
-				return written, io.ErrClosedPipe
-			default:
-				return written, t.call.failed(err)
-			}
-		}
-		written += len(piece)
-	}
-	return written, nil
 }
 
 func (t *terminal) Resize(ctx context.Context, size coppice.TerminalSize) error {

@@ -37,6 +37,7 @@ type view struct {
 	conn    *websocket.Conn
 	writing context.Context // for what is sent; it ends a while after all else
 	id      string          // of the terminal
+	typist  *coppice.Typist // the client
 	exit    coppice.TerminalExit
 
 	mu       sync.Mutex
@@ -47,7 +48,7 @@ type view struct {
 }
 
 // An attach opens a terminal of a VM, or finds it.
-type attach func(context.Context, coppice.GuestTerminals, coppice.TerminalSize) (coppice.Terminal, error)
+type attach func(context.Context, coppice.GuestTerminals, coppice.TerminalSize, *coppice.Typist) (coppice.Terminal, error)
 
 // view connects a WebSocket to the terminal that attach returns. What it
 // refuses is answered before the connection is upgraded.
@@ -66,7 +67,8 @@ func (s *Server) view(w http.ResponseWriter, r *http.Request, who caller, attach
 	if !strings.EqualFold(r.Header.Get("Upgrade"), "websocket") {
 		return at(http.StatusUpgradeRequired, coppice.Errorf(coppice.CodeInvalidRequest, "a terminal is a WebSocket; there is none in this request"))
 	}
-	terminal, err := attach(ctx, terminals, size)
+	typist := coppice.NewTypist()
+	terminal, err := attach(ctx, terminals, size, typist)
 	if err != nil {
 		return err
 	}
@@ -81,7 +83,7 @@ func (s *Server) view(w http.ResponseWriter, r *http.Request, who caller, attach
 	defer conn.CloseNow()
 	conn.SetReadLimit(maxMessage)
 	release()
-	v := &view{server: s, request: r, who: who, conn: conn, id: terminal.Info().ID, size: size, changed: make(chan struct{})}
+	v := &view{server: s, request: r, who: who, conn: conn, id: terminal.Info().ID, typist: typist, size: size, changed: make(chan struct{})}
 	v.change(terminal)
 	defer v.detach()
 	v.run(ctx, terminal)
@@ -223,7 +225,7 @@ func (v *view) again(ctx context.Context) (coppice.Terminal, error) {
 	v.mu.Lock()
 	size := v.size
 	v.mu.Unlock()
-	terminal, err := terminals.Attach(ctx, v.id, size)
+	terminal, err := terminals.Attach(ctx, v.id, size, v.typist)
 	if err != nil {
 		return nil, terminalError(err, v.request, v.id)
 	}

@@ -29,9 +29,9 @@ func (s *Server) terminalsOf(ctx context.Context, r *http.Request, who caller) (
 }
 
 func (s *Server) openTerminal(w http.ResponseWriter, r *http.Request, who caller) error {
-	return s.view(w, r, who, func(ctx context.Context, terminals coppice.GuestTerminals, size coppice.TerminalSize) (coppice.Terminal, error) {
+	return s.view(w, r, who, func(ctx context.Context, terminals coppice.GuestTerminals, size coppice.TerminalSize, typist *coppice.Typist) (coppice.Terminal, error) {
 		query := r.URL.Query()
-		spec := coppice.TerminalSpec{ID: query.Get("sessionId"), Command: query.Get("exec"), Size: size}
+		spec := coppice.TerminalSpec{ID: query.Get("sessionId"), Command: query.Get("exec"), Size: size, Typist: typist}
 		if err := checkTerminalID(spec.ID); spec.ID != "" && err != nil {
 			return nil, err
 		}
@@ -47,12 +47,12 @@ func (s *Server) openTerminal(w http.ResponseWriter, r *http.Request, who caller
 }
 
 func (s *Server) attachTerminal(w http.ResponseWriter, r *http.Request, who caller) error {
-	return s.view(w, r, who, func(ctx context.Context, terminals coppice.GuestTerminals, size coppice.TerminalSize) (coppice.Terminal, error) {
+	return s.view(w, r, who, func(ctx context.Context, terminals coppice.GuestTerminals, size coppice.TerminalSize, typist *coppice.Typist) (coppice.Terminal, error) {
 		id := r.PathValue("session_id")
 		if err := checkTerminalID(id); err != nil {
 			return nil, err
 		}
-		terminal, err := terminals.Attach(ctx, id, size)
+		terminal, err := terminals.Attach(ctx, id, size, typist)
 		return terminal, terminalError(err, r, id)
 	})
 }

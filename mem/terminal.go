@@ -16,8 +16,12 @@ import (
 	"github.com/coppice-vm/coppice"
 )
 
-// screenKept is how much of a terminal's output stands for its screen, in bytes.
-const screenKept = 64 << 10
+const (
+	// screenKept is how much of a terminal's output stands for its screen, in bytes.
+	screenKept = 64 << 10
+	// inputKept is how much is typed ahead of what a command reads.
+	inputKept = 4 << 10
+)
 
 // terminals are those of one guest.
 type terminals struct {
@@ -83,7 +87,7 @@ func (g guestTerminals) Open(ctx context.Context, spec coppice.TerminalSpec) (co
 	}
 	t := newTerminal(sh, spec)
 	all.all = append(all.all, t)
-	v := t.attach(ctx, broken, spec.Size)
+	v := t.attach(ctx, broken, spec.Size, spec.Typist)
 	v.replay = 0
 	go t.run(spec.Command)
 	return v, nil
@@ -122,7 +126,7 @@ func (g guestTerminals) mayUse(t *terminal) bool {
 }
 
 // Attach implements [coppice.GuestTerminals].
-func (g guestTerminals) Attach(ctx context.Context, id string, size coppice.TerminalSize) (coppice.Terminal, error) {
+func (g guestTerminals) Attach(ctx context.Context, id string, size coppice.TerminalSize, typist *coppice.Typist) (coppice.Terminal, error) {
 	if !size.Valid() {
 		return nil, fmt.Errorf("a terminal of %v: %w", size, fs.ErrInvalid)
 	}
@@ -130,7 +134,7 @@ func (g guestTerminals) Attach(ctx context.Context, id string, size coppice.Term
 	if err != nil {
 		return nil, err
 	}
-	return t.attach(ctx, broken, size), nil
+	return t.attach(ctx, broken, size, typist), nil
 }
 
 // List implements [coppice.GuestTerminals].
@@ -170,8 +174,6 @@ type terminal struct {
 	id, command string
 	sh          *shell
 	created     time.Time
-	typed       *io.PipeWriter
-	input       *io.PipeReader
 	done        chan struct{}
 
 	mu      sync.Mutex
@@ -179,6 +181,9 @@ type terminal struct {
 	size    coppice.TerminalSize
 	written int64                   // bytes of output
 	kept    []byte                  // the last of them
+	input   []byte                  // typed, not read yet
+	noInput error                   // why none is read any more
+	taken   map[string]int64        // how much was typed, by typist
 	changed chan struct{}           // closed at the next change
 	cancel  context.CancelCauseFunc // of what runs
 	killed  string                  // the signal that ended it all
@@ -189,10 +194,9 @@ type terminal struct {
 func newTerminal(sh *shell, spec coppice.TerminalSpec) *terminal {
 	t := &terminal{
 		id: spec.ID, command: spec.Command, sh: sh, created: time.Now(), done: make(chan struct{}),
-		size: spec.Size, changed: make(chan struct{}), cancel: func(error) {},
+		size: spec.Size, taken: map[string]int64{}, changed: make(chan struct{}), cancel: func(error) {},
 	}
-	t.input, t.typed = io.Pipe()
-	sh.stdio = coppice.Stdio{Stdin: t.input, Stdout: t, Stderr: t}
+	sh.stdio = coppice.Stdio{Stdin: t, Stdout: t, Stderr: t}
 	return t
 }
 
@@ -210,10 +214,9 @@ func (t *terminal) run(command string) {
 	} else {
 		exit = t.interact()
 	}
-	t.input.CloseWithError(io.ErrClosedPipe)
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	t.exit, t.ended = exit, time.Now()
+	t.exit, t.ended, t.noInput = exit, time.Now(), io.EOF
 	t.change()
 }
 
@@ -222,7 +225,7 @@ func (t *terminal) interact() coppice.TerminalExit {
 	for {
 		var line []byte
 		for c := make([]byte, 1); ; {
-			if _, err := t.input.Read(c); err != nil {
+			if _, err := t.Read(c); err != nil {
 				return signalled(t.signalled(err))
 			}
 			if c[0] == '\r' || c[0] == '\n' {
@@ -278,21 +281,69 @@ func (t *terminal) signal(name string) {
 	defer t.mu.Unlock()
 	t.cancel(killed{name})
 	if t.killed == "" && (name == "SIGKILL" || name == "SIGHUP") {
-		t.killed = name
-		t.typed.CloseWithError(killed{name})
+		t.killed, t.noInput = name, killed{name}
+		t.change()
 	}
 }
 
-// Write shows what a command writes, as a terminal does.
+// Read gives a command what is typed.
+func (t *terminal) Read(p []byte) (int, error) {
+	for {
+		t.mu.Lock()
+		n, err, changed := 0, t.noInput, t.changed
+		if err == nil && len(t.input) > 0 {
+			n = copy(p, t.input)
+			t.input = t.input[n:]
+			t.change()
+		}
+		t.mu.Unlock()
+		if n > 0 || err != nil {
+			return n, err
+		}
+		<-changed
+	}
+}
+
+// take takes of what a typist types as much as there is room for, unless it has been taken
+// before. It returns how much of p has been taken by now, and what is closed when there may be more room.
+func (t *terminal) take(who *coppice.Typist, p []byte) (int, <-chan struct{}, error) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if t.noInput != nil {
+		return 0, nil, io.ErrClosedPipe
+	}
+	had := int(min(max(t.taken[who.ID]-who.Typed, 0), int64(len(p))))
+	typed := p[had:][:min(len(p)-had, inputKept-len(t.input))]
+	if len(typed) == 0 {
+		return had, t.changed, nil
+	}
+	t.taken[who.ID] = who.Typed + int64(had+len(typed))
+	for _, c := range typed {
+		if c == 0x03 {
+			t.cancel(killed{"SIGINT"})
+			continue
+		}
+		t.input = append(t.input, c)
+	}
+	t.show(typed) // the echo
+	return had + len(typed), t.changed, nil
+}
+
+// Write shows what a command writes.
 func (t *terminal) Write(p []byte) (int, error) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
+	t.show(p)
+	return len(p), nil
+}
+
+// show shows something, as a terminal does. The caller holds t.mu.
+func (t *terminal) show(p []byte) {
 	shown := bytes.ReplaceAll(p, []byte("\n"), []byte("\r\n"))
 	t.written += int64(len(shown))
 	t.kept = append(t.kept, shown...)
 	t.kept = slices.Clone(t.kept[max(0, len(t.kept)-screenKept):])
 	t.change()
-	return len(p), nil
 }
 
 // change wakes whoever waits for something new. The caller holds t.mu.

@@ -20,12 +20,16 @@ type terminalViewer struct {
 	info     coppice.TerminalInfo
 	replay   int
 	size     coppice.TerminalSize
+	typist   *coppice.Typist
 	read     int64 // of the terminal's output
 }
 
-func (t *terminal) attach(ctx context.Context, broken <-chan struct{}, size coppice.TerminalSize) *terminalViewer {
+func (t *terminal) attach(ctx context.Context, broken <-chan struct{}, size coppice.TerminalSize, typist *coppice.Typist) *terminalViewer {
+	if typist == nil {
+		typist = coppice.NewTypist()
+	}
 	t.mu.Lock()
-	v := &terminalViewer{terminal: t, ctx: ctx, broken: broken, size: size, replay: len(t.kept), read: t.written - int64(len(t.kept))}
+	v := &terminalViewer{terminal: t, ctx: ctx, broken: broken, size: size, typist: typist, replay: len(t.kept), read: t.written - int64(len(t.kept))}
 	t.viewers = append(t.viewers, v)
 	t.fit()
 	t.mu.Unlock()
@@ -81,17 +85,26 @@ func (v *terminalViewer) Write(p []byte) (int, error) {
 	if err := v.err(); err != nil {
 		return 0, err
 	}
-	v.terminal.Write(p) // the echo
-	for i, c := range p {
-		if c == 0x03 {
-			v.terminal.signal("SIGINT")
-			continue
+	written := 0
+	for {
+		n, changed, err := v.terminal.take(v.typist, p[written:])
+		if err == nil {
+			err = v.err() // and who typed does not hear what was taken
 		}
-		if _, err := v.terminal.typed.Write(p[i : i+1]); err != nil {
-			return i, io.ErrClosedPipe
+		if err != nil {
+			return written, err
+		}
+		written += n
+		v.typist.Typed += int64(n)
+		if written == len(p) {
+			return written, nil
+		}
+		select {
+		case <-changed:
+		case <-v.broken:
+		case <-v.ctx.Done():
 		}
 	}
-	return len(p), nil
 }
 
 func (v *terminalViewer) Resize(_ context.Context, size coppice.TerminalSize) error {

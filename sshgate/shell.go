@@ -80,13 +80,14 @@ type shell struct {
 	name    string // of a terminal that is to stay; empty for one that goes with the connection
 	id      string // of the terminal, once there is one
 	typed   chan []byte
+	typist  *coppice.Typist
 	pending []byte // typed, not passed on yet
 	breaks  int    // since something moved last
 }
 
 // runShell runs a program in a terminal; none is the user's shell.
 func (s *session) runShell(command string) (coppice.ExecStatus, error) {
-	sh := &shell{session: s, command: command, typed: make(chan []byte)}
+	sh := &shell{session: s, command: command, typed: make(chan []byte), typist: coppice.NewTypist()}
 	sh.takeName()
 	go sh.listen()
 	for {
@@ -143,7 +144,7 @@ func (sh *shell) rest() error {
 		return err
 	}
 	asleep := vm.State == coppice.Suspended || vm.Verb == coppice.Suspend
-	if sh.breaks++; !asleep && sh.breaks < maxBreaks || sh.pending != nil {
+	if sh.breaks++; !asleep && sh.breaks < maxBreaks || len(sh.pending) > 0 {
 		return nil
 	}
 	select {
@@ -193,15 +194,15 @@ func (sh *shell) open(ctx context.Context, terminals coppice.GuestTerminals) (co
 	default:
 	}
 	if sh.id != "" {
-		return terminals.Attach(ctx, sh.id, sh.window.size)
+		return terminals.Attach(ctx, sh.id, sh.window.size, sh.typist)
 	}
-	spec := coppice.TerminalSpec{ID: sh.name, Command: sh.command, Env: sh.env, Size: sh.window.size}
+	spec := coppice.TerminalSpec{ID: sh.name, Command: sh.command, Env: sh.env, Size: sh.window.size, Typist: sh.typist}
 	if sh.window.term != "" {
 		spec.Env = append([]string{"TERM=" + sh.window.term}, spec.Env...)
 	}
 	t, err := terminals.Open(ctx, spec)
 	if errors.Is(err, coppice.ErrTerminalExists) {
-		t, err = terminals.Attach(ctx, sh.name, sh.window.size)
+		t, err = terminals.Attach(ctx, sh.name, sh.window.size, sh.typist)
 	}
 	return t, err
 }
@@ -238,7 +239,7 @@ func (sh *shell) converse(ctx context.Context, in *inside, t coppice.Terminal) e
 // typeInto passes on what is typed.
 func (sh *shell) typeInto(ctx context.Context, t coppice.Terminal, touch func()) {
 	for {
-		if sh.pending == nil {
+		if len(sh.pending) == 0 {
 			select {
 			case sh.pending = <-sh.typed:
 			case <-ctx.Done():
@@ -246,13 +247,14 @@ func (sh *shell) typeInto(ctx context.Context, t coppice.Terminal, touch func())
 			}
 		}
 		touch()
-		if _, err := t.Write(sh.pending); err != nil {
-			if errors.Is(err, io.ErrClosedPipe) {
-				sh.pending = nil // nobody is there to read it
-			}
+		n, err := t.Write(sh.pending)
+		sh.pending = sh.pending[n:]
+		if errors.Is(err, io.ErrClosedPipe) {
+			sh.pending = nil // nobody is there to read it
+		}
+		if err != nil {
 			return
 		}
-		sh.pending = nil
 	}
 }
 

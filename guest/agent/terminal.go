@@ -30,8 +30,8 @@ type terminal struct {
 	now         func() time.Time
 	process     *command
 	master      *os.File
-	slave       *os.File      // so that the terminal works though nothing has it open for a while
-	input       chan []byte   // typed, for the program
+	slave       *os.File // so that the terminal works though nothing has it open for a while
+	input       *input
 	done        chan struct{} // closed when the program has ended, and its output was read
 
 	mu      sync.Mutex
@@ -45,7 +45,7 @@ type terminal struct {
 func (a *Agent) startTerminal(u user, id string, spec *wire.NewTerminal, v *viewer) (*terminal, error) {
 	t := &terminal{
 		id: id, command: spec.Command, user: u, created: a.System.Now(), now: a.System.Now,
-		process: &command{}, input: make(chan []byte, 8), done: make(chan struct{}),
+		process: &command{}, input: newInput(), done: make(chan struct{}),
 		size: v.size, screen: screen.New(v.size.Cols, v.size.Rows), viewers: []*viewer{v},
 	}
 	dir, err := u.workDir(spec.Dir)
@@ -101,7 +101,7 @@ func (t *terminal) run() {
 		defer close(relayed)
 		t.relay()
 	}()
-	go t.typed()
+	go t.passOn()
 	status, err := t.process.reap()
 	t.process.release()
 	t.master.SetReadDeadline(time.Unix(1, 0))
@@ -160,18 +160,6 @@ func (t *terminal) show(p []byte) {
 	t.screen.Write(p)
 	for _, v := range t.viewers {
 		v.add(p, v.size == t.size)
-	}
-}
-
-// typed passes on what is typed.
-func (t *terminal) typed() {
-	for {
-		select {
-		case p := <-t.input:
-			t.master.Write(p) // the program may be gone
-		case <-t.done:
-			return
-		}
 	}
 }
 

@@ -1,8 +1,8 @@
 package agent
 
 import (
-	"bytes"
 	"fmt"
+	"io"
 	"io/fs"
 	"sync"
 	"time"
@@ -81,6 +81,8 @@ func (x *exchange) onTerminal() error {
 	switch x.Op {
 	case wire.OpDetach, wire.OpResize, wire.OpSignal:
 		return x.onAttached()
+	case wire.OpType:
+		return x.typing()
 	}
 	u, err := x.agent.lookUp(x.Terminal.User)
 	if err != nil {
@@ -150,10 +152,10 @@ func (x *exchange) view(u user) error {
 		return err
 	}
 	defer x.detach(a)
-	if err := x.answer(wire.Attached{TerminalInfo: a.terminal.info(), Replay: len(replay)}); err != nil {
+	if err := x.answer(wire.Attached{TerminalInfo: a.terminal.info(), Replay: len(replay), Types: true}); err != nil {
 		return err
 	}
-	go x.typed(a)
+	go x.attend(a)
 	if err := x.send(replay); err != nil {
 		return err
 	}
@@ -214,27 +216,13 @@ func (x *exchange) send(out []byte) error {
 	return nil
 }
 
-// typed passes on what the host types, until it detaches. What is typed after
-// the program's end is dropped.
-func (x *exchange) typed(a attachment) {
+// attend sees to it that a is detached when the host closes its stream, and
+// that the stream does not hold anybody up then.
+func (x *exchange) attend(a attachment) {
 	go func() { // whatever the stream waits for then
 		<-a.viewer.gone
 		x.stream.SetDeadline(time.Unix(1, 0))
 	}()
-	defer a.viewer.detach()
-	for {
-		frame, err := x.frames.Next(wire.MaxFrame)
-		if err != nil {
-			return
-		}
-		if frame.Kind != wire.Data {
-			continue
-		}
-		select {
-		case a.terminal.input <- bytes.Clone(frame.Content):
-		case <-a.viewer.gone:
-			return
-		case <-a.terminal.done:
-		}
-	}
+	io.Copy(io.Discard, x.stream)
+	a.viewer.detach()
 }

@@ -2,6 +2,7 @@ package wire
 
 import (
 	"errors"
+	"io"
 	"io/fs"
 	"syscall"
 
@@ -47,10 +48,14 @@ const (
 	OpListen Op = "listen"
 	// OpAccept takes a connection that has arrived. Host: Request. The rest is as for OpDial.
 	OpAccept Op = "accept"
-	// OpTerminal opens a terminal, or attaches to one. Host: Request, Data... Guest:
+	// OpTerminal opens a terminal, or attaches to one. Host: Request. Guest:
 	// [Attached], Data..., and when the program has ended [Ended]. A host that
-	// closes the stream detaches.
+	// closes the stream detaches. If Attached does not say Types, the host types
+	// by Data on this stream, and hears nothing of it.
 	OpTerminal Op = "terminal"
+	// OpType types into the terminal of a stream. Host: Request, Data... Guest:
+	// [Done] for each Data, when it has taken that.
+	OpType Op = "type"
 	// OpDetach detaches the terminal of a stream; it ends. Host: Request. Guest: [Done].
 	OpDetach Op = "detach"
 	// OpResize gives the terminal of a stream another size. Host: Request. Guest: [Done].
@@ -68,14 +73,14 @@ const (
 // A Request opens a stream.
 type Request struct {
 	Op       Op
-	Stream   uint32    `json:",omitempty"` // kill, detach, resize, signal: the number of the stream it is about; accept: of the listen stream
+	Stream   uint32    `json:",omitempty"` // kill, detach, type, resize, signal: the number of the stream it is about; accept: of the listen stream
 	Arrival  uint32    `json:",omitempty"` // accept
 	Identity *Identity `json:",omitempty"` // identify
 	Exec     *Exec     `json:",omitempty"` // exec
 	File     *File     `json:",omitempty"` // open, write, watch
 	Socket   *Socket   `json:",omitempty"` // dial, listen
 	Signal   string    `json:",omitempty"` // signal command
-	Terminal *Terminal `json:",omitempty"` // terminal, resize, signal, terminals, hangup
+	Terminal *Terminal `json:",omitempty"` // terminal, type, resize, signal, terminals, hangup
 }
 
 // An Identity is who a guest is from now on.
@@ -185,6 +190,7 @@ var causes = []struct {
 	{"exists", fs.ErrExist},
 	{"refused", syscall.ECONNREFUSED},
 	{"in use", syscall.EADDRINUSE},
+	{"ended", io.ErrClosedPipe},
 	{"invalid", fs.ErrInvalid},
 	{"invalid", syscall.EINVAL},
 	{"invalid", syscall.EISDIR},

@@ -10,6 +10,9 @@ type Terminal struct {
 	Size coppice.TerminalSize // terminal, resize: of the window
 
 	Signal string `json:",omitempty"` // signal
+
+	Typist string `json:",omitempty"` // type: as in [coppice.Typist], and
+	Typed  int64  `json:",omitempty"` // what the first data comes after
 }
 
 // A NewTerminal is what runs in a new terminal, as in [coppice.TerminalSpec].
@@ -25,6 +28,7 @@ type NewTerminal struct {
 type Attached struct {
 	TerminalInfo
 	Replay int
+	Types  bool // the guest knows [OpType]; the oldest do not
 }
 
 // TerminalInfo is what is known of a terminal, as in [coppice.TerminalInfo].

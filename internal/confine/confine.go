@@ -100,7 +100,7 @@ func (n noTerminals) Open(context.Context, coppice.TerminalSpec) (coppice.Termin
 	return nil, n.err
 }
 
-func (n noTerminals) Attach(context.Context, string, coppice.TerminalSize) (coppice.Terminal, error) {
+func (n noTerminals) Attach(context.Context, string, coppice.TerminalSize, *coppice.Typist) (coppice.Terminal, error) {
 	return nil, n.err
 }
 
