@@ -198,3 +198,11 @@ type Fork struct {
 	VM  VM
 	Err error
 }
+
+// A Way is what may be asked of a VM in a state, and where that leads.
+type Way struct {
+	Ask   string // a word of the API's: start, stop, fork and so on
+	From  State
+	Works State // Absent if the VM is then not there any more
+	Fails State
+}

@@ -29,6 +29,11 @@ type CreatedKey struct {
 	Secret string `json:"key" doc:"What the bearer shows. It is not kept, and is not shown again"`
 }
 
+// A BrowserSession is the page's half of a session. The other half is in the answer's cookie.
+type BrowserSession struct {
+	Secret string `json:"session" doc:"To be shown in the header X-Coppice-Session"`
+}
+
 // A KeyList is an account's API keys.
 type KeyList struct {
 	Keys []Key `json:"keys" nullable:"false"`

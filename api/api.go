@@ -18,6 +18,15 @@ const (
 	HeaderAccessToken = "X-Freestyle-Identity-Access-Token"
 	// HeaderMode is the permission bits of a file sent as raw bytes, in octal.
 	HeaderMode = "X-Coppice-Mode"
+	// HeaderBrowserSession carries the page's half of a browser's session, whose other half is a cookie.
+	HeaderBrowserSession = "X-Coppice-Session"
+)
+
+// What a page offers as the protocols of a WebSocket: the one that is spoken,
+// and, in place of [HeaderBrowserSession], its half of the session after a prefix.
+const (
+	ProtocolBrowser        = "coppice"
+	ProtocolBrowserSession = "coppice.session."
 )
 
 // An Error is the body of every answer that is not a success. Further members

@@ -105,3 +105,14 @@ type FileEvent struct {
 	EventType string `json:"eventType" enum:"create,modify,delete,rename"`
 	Filename  string `json:"filename"`
 }
+
+// Ports are those of a VM on which something listens for TCP.
+type Ports struct {
+	Ports []Port `json:"ports" nullable:"false" doc:"By their numbers"`
+}
+
+// A Port is one on which something listens.
+type Port struct {
+	Port     int  `json:"port"`
+	Loopback bool `json:"loopback" doc:"On the guest's loopback only"`
+}

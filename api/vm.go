@@ -18,6 +18,19 @@ const (
 	Lost       State = "lost"
 )
 
+// A Lifecycle is what may be asked of VMs.
+type Lifecycle struct {
+	Steps []Step `json:"steps" nullable:"false"`
+}
+
+// A Step is what may be asked of a VM in a state, and where that leads.
+type Step struct {
+	Ask   string `json:"ask" enum:"start,suspend,stop,kill,resize,fork,snapshot,delete"`
+	From  State  `json:"from" enum:"running,suspended,stopped,lost"`
+	Works State  `json:"works,omitempty" enum:"running,suspended,stopped" doc:"The VM's state if it works; absent if it is not there any more then"`
+	Fails State  `json:"fails" enum:"running,suspended,stopped,lost" doc:"The VM's state if it does not"`
+}
+
 // CreateVM asks for a new VM. Where a member is given in more than one place,
 // Spec wins over Template, and Template over the top level.
 type CreateVM struct {

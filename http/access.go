@@ -38,6 +38,8 @@ func (s *Server) accessRoutes() []route {
 		grants   = identity + "/permissions/vm"
 	)
 	return []route{
+		{"POST", "/auth/v1/browser-session", owner, "signIn", "Begin a browser's session: the answer and its cookie stand in for the key", plain(s.signIn, returnsJSON[api.BrowserSession]())},
+		{"DELETE", "/auth/v1/browser-session", owner, "signOut", "Have the browser forget its cookie", plain(s.signOut, returnsJSON[api.Empty]())},
 		{"GET", "/v1/keys", owner, "listKeys", "List the account's API keys, oldest first", typed(s.listKeys)},
 		{"POST", "/v1/keys", owner, "createKey", "Make an API key, whose secret is shown once", typed(s.createKey)},
 		{"DELETE", "/v1/keys/{key_id}", owner, "revokeKey", "Revoke an API key, and end what it let in", typed(s.revokeKey)},
@@ -92,16 +94,30 @@ func (s *Server) admit(who audience, r *http.Request, do func(context.Context, c
 	default:
 		return coppice.Errorf(coppice.CodeForbidden, "nobody may call %s %s", r.Method, r.URL.Path)
 	}
-	authorization, token := r.Header.Get("Authorization"), r.Header.Get(api.HeaderAccessToken)
-	if authorization == "" && token != "" {
+	token := r.Header.Get(api.HeaderAccessToken)
+	if r.Header.Get("Authorization") == "" && token != "" {
 		return s.admitToken(who, r, token, do)
 	}
-	scheme, key, _ := strings.Cut(authorization, " ")
-	if !strings.EqualFold(scheme, "Bearer") || key == "" {
+	key := keyOf(r)
+	if key == "" {
 		return unauthorized(r, "there is no API key; send it as Authorization: Bearer KEY, "+
 			"or the token of an identity as "+api.HeaderAccessToken+": TOKEN")
 	}
 	return s.admitKey(who, r, key, do)
+}
+
+// keyOf returns the API key that a request shows, or that its session has; empty if there is none.
+func keyOf(r *http.Request) string {
+	authorization := r.Header.Get("Authorization")
+	if authorization == "" {
+		key, _ := sessionKey(r)
+		return key
+	}
+	scheme, key, _ := strings.Cut(authorization, " ")
+	if !strings.EqualFold(scheme, "Bearer") {
+		return ""
+	}
+	return key
 }
 
 func (s *Server) admitKey(who audience, r *http.Request, key string, do func(context.Context, caller)) error {

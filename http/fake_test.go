@@ -189,6 +189,13 @@ func (f *fakeVMs) VMs(_ context.Context, account coppice.AccountID, deleted bool
 	return vms, nil
 }
 
+func (f *fakeVMs) Ways() []coppice.Way {
+	return []coppice.Way{
+		{Ask: "start", From: coppice.Failed, Works: coppice.Running, Fails: coppice.Stopped},
+		{Ask: "delete", From: coppice.Stopped, Works: coppice.Absent, Fails: coppice.Failed},
+	}
+}
+
 func (f *fakeVMs) Start(_ context.Context, account coppice.AccountID, id coppice.VMID, opts coppice.StartOptions) (coppice.VM, error) {
 	f.started = opts
 	return f.change(account, id, coppice.Running)

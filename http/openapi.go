@@ -138,6 +138,12 @@ func connects(s *Server, op *huma.Operation) {
 	webSocket(s, op)
 }
 
+// returnsPorts documents an answer about ports.
+func returnsPorts(s *Server, op *huma.Operation) {
+	returnsJSON[api.Ports]()(s, op)
+	linuxUser(op)
+}
+
 // webSocket documents what all WebSockets in a guest have in common.
 func webSocket(s *Server, op *huma.Operation) {
 	s.answers(op, "", nil)

@@ -65,6 +65,7 @@ func (s *Server) routes() []route {
 		{"DELETE", "/v1/vms/snapshots/{snapshot_id}", owner, "deleteSnapshot", "Delete a snapshot; VMs that came from it go on", typed(s.deleteSnapshot)},
 
 		{"GET", "/v1/limits", owner, "limits", "Say what the account may have at a time, and what it has", typed(s.limits)},
+		{"GET", "/v1/lifecycle", owner, "lifecycle", "Say what may be asked of a VM in which state, and where that leads", typed(s.lifecycle)},
 		{"GET", "/v1/events", owner, "events", "Report what happens to VMs, as server-sent events; comments say that the stream lives", plain(s.events, returns("text/event-stream"))},
 		{"GET", "/v1/ssh", holder, "sshGateway", "Say where SSH to VMs is served, and the key it is known by", typed(s.sshGateway)},
 		{"GET", "/v1/tree", owner, "tree", "Say where VMs and snapshots come from, and what they take of the host", typed(s.tree)},
@@ -76,6 +77,7 @@ func (s *Server) routes() []route {
 		{"GET", "/v1/vms/{vm_id}/pty/sessions", guestUser, "listTerminals", "List terminals, oldest first", plain(s.listTerminals, returnsTerminals[api.Terminals])},
 		{"GET", "/v1/vms/{vm_id}/pty/sessions/{session_id}", guestUser, "attachTerminal", "Attach to a terminal over a WebSocket", plain(s.attachTerminal, terminalUpgrades)},
 		{"DELETE", "/v1/vms/{vm_id}/pty/sessions/{session_id}", guestUser, "closeTerminal", "Hang a terminal up, and wait until its program has ended", plain(s.closeTerminal, returnsTerminals[api.ClosedTerminal])},
+		{"GET", "/v1/vms/{vm_id}/ports", guestUser, "listPorts", "List the ports of a running VM on which something listens", plain(s.ports, returnsPorts)},
 		{"GET", "/v1/vms/{vm_id}/forward/{port}", guestUser, "forward", "Connect a WebSocket to a TCP port of the guest", plain(s.forward, connects)},
 
 		{"GET", "/v1/vms/{vm_id}/files/*", guestUser, "readFile", "Read a file, or list a directory", plain(s.readFile, returnsFile)},
@@ -84,7 +86,22 @@ func (s *Server) routes() []route {
 		{"GET", "/v1/vms/{vm_id}/", guestUser, "", "List the parent of the home directory", plain(s.readFile, nil)},
 		{"POST", "/v1/vms/{vm_id}/watch-files", guestUser, "watchFiles", "Report changes below the home directory, as lines of JSON; blank lines say that the watch lives", plain(s.watchFiles, returns("application/x-ndjson"))},
 	}
-	return slices.Concat(offered, s.accessRoutes(), s.domainRoutes(), s.notOffered())
+	return slices.Concat(offered, s.accessRoutes(), s.domainRoutes(), s.dashboardRoutes(), s.notOffered())
+}
+
+// dashboardRoutes are those of the page, where there is one.
+func (s *Server) dashboardRoutes() []route {
+	if s.config.Dashboard == nil {
+		return nil
+	}
+	page := plain(func(w http.ResponseWriter, r *http.Request, _ caller) error {
+		s.config.Dashboard.ServeHTTP(w, r)
+		return nil
+	}, nil)
+	return []route{
+		{"GET", "/", anyone, "", "Show the dashboard", page},
+		{"GET", "/assets/*", anyone, "", "Send what the dashboard is made of", page},
+	}
 }
 
 // register puts routes in place, behind what every request goes through.

@@ -64,6 +64,8 @@ type VMs interface {
 	SetEgress(ctx context.Context, account coppice.AccountID, id coppice.VMID, egress coppice.Egress) (coppice.Link, error)
 	// Limits returns what the account may have at a time, and what it has.
 	Limits(ctx context.Context, account coppice.AccountID) (coppice.Limits, coppice.Usage, error)
+	// Ways lists what may be asked of a VM in each state.
+	Ways() []coppice.Way
 	// Tree returns the account's VMs and snapshots, and what they come from.
 	Tree(ctx context.Context, account coppice.AccountID) ([]coppice.Branch, error)
 	// Audit compares what the store says with what the host has, of all
@@ -95,7 +97,7 @@ type Access interface {
 	Identities
 }
 
-// Config is what a [Server] needs. All of it is required but Ingress and SSH.
+// Config is what a [Server] needs. All of it is required but Ingress, SSH and Dashboard.
 type Config struct {
 	VMs     VMs
 	Access  Access
@@ -109,6 +111,8 @@ type Config struct {
 	// Ingress says where the ports of VMs are by HTTP, if they are anywhere.
 	Ingress api.Ingress
 	SSH     api.SSHGateway // no port: there is none
+	// Dashboard serves / and what is below /assets/, to anyone.
+	Dashboard http.Handler
 }
 
 // A Server is the API as an [http.Handler] and on a listener.

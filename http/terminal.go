@@ -74,7 +74,7 @@ func (s *Server) view(w http.ResponseWriter, r *http.Request, who caller, attach
 	}
 	s.streams.Add(1)
 	defer s.streams.Done()
-	conn, err := websocket.Accept(w, r, nil)
+	conn, err := websocket.Accept(w, r, &websocket.AcceptOptions{Subprotocols: []string{api.ProtocolBrowser}})
 	if err != nil {
 		s.config.Log.Info("refused a WebSocket", "trace", traceOf(r.Context()), "error", err)
 		terminal.Close()

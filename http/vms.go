@@ -52,6 +52,19 @@ func (s *Server) getVM(ctx context.Context, who caller, in *vmInput) (api.VM, er
 	return shape(&vm), nil
 }
 
+// lifecycle says what may be asked of VMs.
+func (s *Server) lifecycle(context.Context, caller, *struct{}) (api.Lifecycle, error) {
+	out := api.Lifecycle{Steps: []api.Step{}}
+	for _, w := range s.config.VMs.Ways() {
+		step := api.Step{Ask: w.Ask, From: stateOf(w.From, coppice.Idle), Fails: stateOf(w.Fails, coppice.Idle)}
+		if w.Works != coppice.Absent {
+			step.Works = stateOf(w.Works, coppice.Idle)
+		}
+		out.Steps = append(out.Steps, step)
+	}
+	return out, nil
+}
+
 type startInput struct {
 	VMID string `path:"vm_id" doc:"20 characters of a-z and 0-9"`
 	Body api.StartVM

@@ -14,6 +14,7 @@ import (
 
 	"github.com/coppice-vm/coppice"
 	"github.com/coppice-vm/coppice/access"
+	"github.com/coppice-vm/coppice/dashboard"
 	"github.com/coppice-vm/coppice/guest"
 	"github.com/coppice-vm/coppice/http"
 	"github.com/coppice-vm/coppice/image"
@@ -149,7 +150,7 @@ func (d *daemon) serve(ctx context.Context, c config, db *sqlite.DB) (err error)
 	}
 	d.server, err = http.New(http.Config{
 		VMs: d.manager, Access: authority, Log: d.log, Version: version(), SpoolDir: c.data, SSH: sshGateway,
-		Domains: directory, Ingress: where,
+		Domains: directory, Ingress: where, Dashboard: dashboard.Handler(),
 		Ready: func(ctx context.Context) error {
 			_, err := db.VMs(ctx, coppice.VMFilter{})
 			return err

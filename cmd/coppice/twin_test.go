@@ -17,6 +17,7 @@ import (
 	"github.com/coppice-vm/coppice"
 	"github.com/coppice-vm/coppice/access"
 	"github.com/coppice-vm/coppice/api"
+	"github.com/coppice-vm/coppice/dashboard"
 	"github.com/coppice-vm/coppice/http"
 	"github.com/coppice-vm/coppice/ingress"
 	"github.com/coppice-vm/coppice/internal/host"
@@ -71,10 +72,11 @@ func serveTwinWith(t testing.TB, home string) (host.Credentials, *mem.Store) {
 	})
 	server, err := http.New(http.Config{
 		VMs: vms, Access: authority, Log: log, Version: "test", SpoolDir: t.TempDir(),
-		Ready:   func(context.Context) error { return nil },
-		Domains: &ingress.Directory{Domain: "vm.localhost", Mappings: store},
-		Ingress: api.Ingress{URL: "http://{port}-{vm}.vm.localhost:4780", CA: "-----BEGIN CERTIFICATE-----\n"},
-		SSH:     sshSaid(sshListener.Addr(), hostKey.PublicKey()),
+		Ready:     func(context.Context) error { return nil },
+		Domains:   &ingress.Directory{Domain: "vm.localhost", Mappings: store},
+		Ingress:   api.Ingress{URL: "http://{port}-{vm}.vm.localhost:4780", CA: "-----BEGIN CERTIFICATE-----\n"},
+		SSH:       sshSaid(sshListener.Addr(), hostKey.PublicKey()),
+		Dashboard: dashboard.Handler(),
 	})
 	if err != nil {
 		t.Fatal(err)

@@ -1,0 +1,140 @@
+// What may be done with a machine: a button for each step that its state allows,
+// and the questions that come before.
+
+import { useEffect, useState } from "../vendor/preact.js";
+import { get, post, send, vmPath } from "./api.js";
+import { doing, during, lifecycle } from "./live.js";
+import { IdleFields, cpus, idleOf, memories } from "./machines.js";
+import { Button, Dialog, Field, attempt, bytes, dialog, html, mib, nameOf, plural, toast } from "./ui.js";
+
+// In the order of the buttons. What has a dialog asks before it does anything.
+const actions = [
+  { ask: "start", icon: "play", word: "Starting", primary: true, title: (vm) => (vm.state === "suspended" ? "Resume" : "Start") },
+  { ask: "fork", icon: "fork", primary: true, title: () => "Fork", open: forkMachine },
+  { ask: "suspend", icon: "moon", word: "Suspending", title: () => "Suspend" },
+  { ask: "stop", icon: "stop", word: "Stopping", title: () => "Stop" },
+  { ask: "snapshot", icon: "camera", title: () => "Snapshot", open: takeSnapshot },
+  { ask: "resize", icon: "resize", title: () => "Resize", open: resizeMachine },
+  { ask: "kill", icon: "kill", title: () => "Kill", open: killMachine },
+  { ask: "delete", icon: "trash", title: () => "Delete", danger: true, open: deleteMachine },
+];
+
+/** What may be asked of a VM now: in a state that passes only what cuts it short. */
+export function allowed(vm, steps) {
+  const from = (state) => steps.filter((s) => s.from === state).map((s) => s.ask);
+  const passing = { starting: "running", suspending: "running", building: "running" }[vm.state];
+  return passing ? from(passing).filter((ask) => ask === "kill" || ask === "delete") : from(vm.state);
+}
+
+export function Actions({ vm }) {
+  const steps = lifecycle.use();
+  const busy = doing.use()[vm.id];
+  const can = allowed(vm, steps);
+  const shown = actions.filter((a) => can.includes(a.ask));
+  const first = shown.find((a) => a.primary);
+  return html`<div class="actions" role="group" aria-label="What may be done next">
+    ${shown.map((a) => html`<${Button} key=${a.ask} icon=${a.icon} kind=${a === first ? "primary" : a.danger ? "danger" : ""}
+      disabled=${busy && !["kill", "delete"].includes(a.ask)}
+      onClick=${() => (a.open ? a.open(vm) : attempt(() => simply(vm, a)))}>${a.title(vm)}</${Button}>`)}
+  </div>`;
+}
+
+const simply = (vm, { ask, word }) => during(vm.id, word, () => post(vmPath(vm.id, `/${ask}`)));
+
+const number = (v) => (v ? Number(v) : undefined);
+
+export function forkMachine(vm) {
+  dialog.set((close) => html`<${Fork} vm=${vm} onClose=${close} />`);
+}
+
+function Fork({ vm, onClose }) {
+  const [count, setCount] = useState("3");
+  const fork = async (form) => {
+    const made = await during(vm.id, "Forking", () => post(vmPath(vm.id, "/fork"), {
+      count: Number(count), name: form.get("name").trim() || undefined, ...idleOf(form),
+    }));
+    for (const error of made.errors ?? []) toast(`${error.message} (${error.code})`, "problem");
+    toast(`${plural(made.forks.length, "fork")} of ${nameOf(vm)} made.`);
+  };
+  return html`<${Dialog} title=${`Fork ${nameOf(vm)}`} action=${`Fork into ${Number(count) || "…"}`} ready=${Number(count) >= 1 && Number(count) <= 100} onSubmit=${fork} onClose=${onClose}>
+    <p class="quiet">${vm.state === "stopped" ? "The forks boot from copies of its disk." : "The forks go on from where it is now, memory and processes too. It goes on itself."}</p>
+    <div class="fields">
+      <${Field} label="How many"><input name="count" data-first type="number" min="1" max="100" value=${count} onInput=${(e) => setCount(e.target.value)} /></${Field}>
+      <${Field} label="Name"><input name="name" maxlength="90" placeholder="none" autocomplete="off" spellcheck="false" /></${Field}>
+    </div>
+    <${IdleFields} />
+  </${Dialog}>`;
+}
+
+function takeSnapshot(vm) {
+  const take = async (form) => {
+    await during(vm.id, "Taking a snapshot", () => post(vmPath(vm.id, "/snapshot"), { name: form.get("name").trim() || undefined }));
+    toast("The snapshot is kept. New machines can start from it.");
+  };
+  dialog.set((close) => html`<${Dialog} title=${`Snapshot of ${nameOf(vm)}`} action="Take it" onSubmit=${take} onClose=${close}>
+    <p class="quiet">What it is now is kept, and outlives it.</p>
+    <${Field} label="Name"><input name="name" data-first maxlength="100" autocomplete="off" spellcheck="false" /></${Field}>
+  </${Dialog}>`);
+}
+
+function resizeMachine(vm) {
+  const { vcpuCount, memSizeMib, rootfsSizeMb } = vm.sizing;
+  const disk = Math.ceil(rootfsSizeMb / 1024);
+  const resize = (form) => during(vm.id, "Resizing", () => post(vmPath(vm.id, "/resize"), {
+    vcpuCount: number(form.get("cpu")), memSizeGb: number(form.get("memory")),
+    rootfsSizeGb: Number(form.get("disk")) > disk ? Number(form.get("disk")) : undefined,
+    discardMemory: form.get("discard") ? true : undefined,
+  }));
+  dialog.set((close) => html`<${Dialog} title=${`Resize ${nameOf(vm)}`} action="Resize" onSubmit=${resize} onClose=${close}>
+    <p class="quiet">${{
+      running: "It is shut down for that and boots again. Its disk is kept; what it has in memory is lost.",
+      suspended: "It is stopped for that. Its disk is kept; what it has in memory is lost.",
+      stopped: "It stays stopped.",
+    }[vm.state]}</p>
+    <div class="fields">
+      <${Field} label="vCPUs"><select name="cpu" data-first>${cpus.map((n) => html`<option selected=${n === vcpuCount}>${n}</option>`)}</select></${Field}>
+      <${Field} label="Memory"><select name="memory">${memories.map((n) => html`<option value=${n} selected=${n * 1024 === memSizeMib}>${mib(n * 1024)}</option>`)}</select></${Field}>
+      <${Field} label="Disk, GiB" hint="It grows only."><input name="disk" type="number" min=${disk} max="1024" value=${disk} /></${Field}>
+    </div>
+    ${vm.state === "suspended" && html`<label class="field check"><input type="checkbox" name="discard" /><span>Let go of what it has in memory</span></label>`}
+  </${Dialog}>`);
+}
+
+function killMachine(vm) {
+  const kill = () => during(vm.id, "Killing", () => post(vmPath(vm.id, "/kill")));
+  dialog.set((close) => html`<${Dialog} title=${`Kill ${nameOf(vm)}?`} action="Kill" danger onSubmit=${kill} onClose=${close}>
+    <p>Its run ends at once, as if the plug were pulled. What it has in memory is lost, and so is what it has not written to its disk yet.</p>
+  </${Dialog}>`);
+}
+
+export function deleteMachine(vm) {
+  dialog.set((close) => html`<${Delete} vm=${vm} onClose=${close} />`);
+}
+
+/** Asks before a machine is deleted, and names what is lost. */
+function Delete({ vm, onClose }) {
+  const [node, setNode] = useState();
+  const [children, setChildren] = useState(0);
+  const [mappings, setMappings] = useState([]);
+  useEffect(() => {
+    get("/v1/tree").then(({ nodes }) => {
+      setNode(nodes.find((n) => n.id === vm.id));
+      setChildren(nodes.filter((n) => n.parentId === vm.id && !n.deleted).length);
+    }, () => {});
+    get("/domains/v1/mappings").then((all) => setMappings((all.mappings ?? all).filter((m) => m.vmId === vm.id)), () => {});
+  }, []);
+  const remove = async () => {
+    await during(vm.id, "Deleting", () => send("DELETE", vmPath(vm.id)));
+    toast(`${nameOf(vm)} is deleted.`);
+    if (location.hash.startsWith(`#/vm/${vm.id}`)) location.hash = "#/";
+  };
+  return html`<${Dialog} title=${`Delete ${nameOf(vm)}?`} action=${`Delete ${nameOf(vm)}`} danger onSubmit=${remove} onClose=${onClose}>
+    <p>This cannot be undone. Lost for good:</p>
+    <ul>
+      <li>its disk of ${mib(vm.sizing.rootfsSizeMb)}${node && html`, of which <b>${bytes(node.disk.ownBytes)}</b> are nowhere else`}</li>
+      ${vm.state !== "stopped" && vm.state !== "lost" && html`<li>what it has in memory${vm.state === "suspended" ? ", kept while it sleeps" : ": its programs, its terminals"}</li>`}
+      ${mappings.map((m) => html`<li>the name <b>${m.domain}</b>, which leads to it</li>`)}
+    </ul>
+    ${children > 0 && html`<p class="quiet">${plural(children, "fork or snapshot of it stays", "forks and snapshots of it stay")}.</p>`}
+  </${Dialog}>`;
+}

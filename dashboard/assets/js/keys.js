@@ -1,0 +1,41 @@
+// The keyboard: single letters and pairs of them, where nothing is being typed.
+
+import { useEffect } from "../vendor/preact.js";
+import { Button, html } from "./ui.js";
+
+const typing = (target) => target.closest?.("input, textarea, select, dialog, .shell");
+
+/** Has keys, like "c" or "g t", do things as long as the component is drawn. */
+export function useKeys(keys) {
+  useEffect(() => {
+    let before = "";
+    const pressed = (event) => {
+      if (event.ctrlKey || event.metaKey || event.altKey || typing(event.target) || document.querySelector("dialog[open]")) return;
+      const act = keys[`${before} ${event.key}`] ?? keys[event.key];
+      before = event.key;
+      if (!act) return;
+      event.preventDefault();
+      before = "";
+      act();
+    };
+    addEventListener("keydown", pressed);
+    return () => removeEventListener("keydown", pressed);
+  });
+}
+
+const table = [
+  ["Everywhere", [["g m", "Machines"], ["c", "Create a machine"], ["?", "These keys"]]],
+  ["In a list", [["/", "Search"], ["j", "Next"], ["k", "Previous"], ["Enter", "Open"]]],
+  ["At a machine", [["1 – 5", "Its parts"], ["f", "Fork it"], ["u", "Back to the list"]]],
+];
+
+export function Keys({ onClose }) {
+  const shown = (ref) => ref && !ref.open && ref.showModal();
+  return html`<dialog ref=${shown} class="keys" aria-labelledby="dialog-title" onCancel=${(e) => { e.preventDefault(); onClose(); }}>
+    <h2 id="dialog-title">Keys</h2>
+    ${table.map(([where, keys]) => html`<h3>${where}</h3><dl>
+      ${keys.map(([key, what]) => html`<div><dt>${key.split(" ").map((k) => (k === "–" ? " – " : html`<kbd>${k}</kbd>`))}</dt><dd>${what}</dd></div>`)}
+    </dl>`)}
+    <footer><${Button} onClick=${onClose}>Close</${Button}></footer>
+  </dialog>`;
+}

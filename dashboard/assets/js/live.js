@@ -1,0 +1,127 @@
+// What is known of the VMs, kept as it is: the API's stream of events says that
+// something has happened, and a look now and then finds what is in flight.
+
+import { useEffect, useState } from "../vendor/preact.js";
+import { events, get } from "./api.js";
+
+/** A value that components are drawn anew for when it changes. */
+export function cell(value) {
+  const watchers = new Set();
+  return {
+    get: () => value,
+    set(next) {
+      value = next;
+      for (const watcher of [...watchers]) watcher();
+    },
+    use() {
+      const [, redraw] = useState(0);
+      useEffect(() => {
+        const watcher = () => redraw((n) => n + 1);
+        watchers.add(watcher);
+        watcher(); // it may have changed since it was drawn
+        return () => watchers.delete(watcher);
+      }, []);
+      return value;
+    },
+  };
+}
+
+/** The VMs, oldest first; null until they are known. */
+export const machines = cell(null);
+/** What this page is doing to VMs: a word like "Stopping" by the VM's id. */
+export const doing = cell({});
+/** Why nothing is known any more, if that is so. */
+export const trouble = cell(null);
+/** The last event of each VM, by its id. */
+export const happened = cell({});
+
+/** What can be asked of a VM in which state, and where that leads. */
+export const lifecycle = cell([]);
+export const ingress = cell({});
+
+const transient = ["building", "starting", "suspending"];
+
+let looking, again = false;
+/** Looks at all VMs, and returns when they are known as they are now. */
+export function refresh() {
+  if (looking) {
+    again = true;
+    return looking;
+  }
+  looking = (async () => {
+    do {
+      again = false;
+      try {
+        machines.set((await get("/v1/vms")).vms);
+        if (trouble.get()) trouble.set(null);
+      } catch (err) {
+        trouble.set(err);
+      }
+    } while (again);
+  })().finally(() => { looking = undefined; });
+  return looking;
+}
+
+/** Does something to a VM, says so meanwhile, and looks what came of it. */
+export async function during(id, word, work) {
+  doing.set({ ...doing.get(), [id]: word });
+  refresh();
+  try {
+    return await work();
+  } finally {
+    const { [id]: _, ...rest } = doing.get();
+    doing.set(rest);
+    await refresh();
+  }
+}
+
+const sleep = (ms, signal) => new Promise((resolve) => {
+  const timer = setTimeout(resolve, ms);
+  signal.addEventListener("abort", () => { clearTimeout(timer); resolve(); });
+});
+
+/** Keeps what is known fresh until the signal. */
+export function follow(signal) {
+  listen(signal);
+  look(signal);
+  get("/v1/lifecycle", { signal }).then((answer) => lifecycle.set(answer.steps), () => {});
+  get("/v1/ingress", { signal }).then(ingress.set, () => {});
+}
+
+async function listen(signal) {
+  let last;
+  while (!signal.aborted) {
+    try {
+      const headers = last ? { "Last-Event-ID": last } : {};
+      for await (const event of events("/v1/events", { signal, headers })) {
+        if (!event) continue;
+        last = event.id;
+        happened.set({ ...happened.get(), [event.data.vmId]: event.data });
+        refresh();
+      }
+    } catch { /* the look now and then says what is wrong */ }
+    await sleep(2000, signal);
+  }
+}
+
+async function look(signal) {
+  while (!signal.aborted) {
+    if (!document.hidden) await refresh();
+    const busy = Object.keys(doing.get()).length > 0 || machines.get()?.some((vm) => transient.includes(vm.state));
+    await sleep(busy ? 700 : 3000, signal);
+  }
+}
+
+/** Calls look now, every ms while the page is seen, and when deps change. */
+export function usePolling(look, ms, deps = []) {
+  useEffect(() => {
+    const abort = new AbortController();
+    (async () => {
+      while (!abort.signal.aborted) {
+        if (!document.hidden) await look(abort.signal);
+        await sleep(ms, abort.signal);
+      }
+    })();
+    return () => abort.abort();
+  }, deps);
+}

@@ -1,0 +1,63 @@
+// The page: who is signed in, where they are, and the frame around it.
+
+import { render, useEffect, useState } from "../vendor/preact.js";
+import { onSignedOut, signOut, signedIn } from "./api.js";
+import { cell, follow, machines, trouble } from "./live.js";
+import { Dialogs, Icon, Toasts, attempt, dialog, html } from "./ui.js";
+import { SignIn } from "./signin.js";
+import { Machines, createMachine } from "./machines.js";
+import { Machine } from "./machine.js";
+import { Keys, useKeys } from "./keys.js";
+
+const place = cell(location.hash);
+addEventListener("hashchange", () => place.set(location.hash));
+
+const pages = [
+  { at: "", title: "Machines", draw: () => html`<${Machines} />` },
+  { at: "vm", title: "Machine", draw: ([id, ...rest]) => html`<${Machine} key=${id} id=${id} rest=${rest} />`, under: "" },
+];
+
+function App() {
+  const [inside, setInside] = useState(signedIn());
+  onSignedOut(() => { dialog.set(null); machines.set(null); setInside(false); });
+  return inside ? html`<${Frame} />` : html`<${SignIn} onDone=${() => setInside(true)} />`;
+}
+
+function Frame() {
+  const [at, ...rest] = place.use().replace(/^#\/?/, "").split("/").map(decodeURIComponent);
+  const page = pages.find((p) => p.at === at) ?? pages[0];
+  useEffect(() => {
+    const abort = new AbortController();
+    follow(abort.signal);
+    return () => abort.abort();
+  }, []);
+  useEffect(() => { document.title = `${page.title} · coppice`; }, [page]);
+  useKeys({
+    "g m": () => { location.hash = "#/"; },
+    c: createMachine,
+    "?": () => dialog.set((close) => html`<${Keys} onClose=${close} />`),
+  });
+  return html`
+    <a class="skip" href="#main" onClick=${(e) => { e.preventDefault(); document.getElementById("main").focus(); }}>Skip to the content</a>
+    <header class="top">
+      <div class="inside">
+        <a class="brand" href="#/"><img src="/assets/icon.svg" alt="" width="24" height="24" /><span>coppice</span></a>
+        <nav aria-label="Pages">
+          ${pages.filter((p) => p.under === undefined).map((p) => html`
+            <a href=${`#/${p.at}`} aria-current=${p.at === (page.under ?? page.at) ? "page" : undefined}>${p.title}</a>`)}
+        </nav>
+        <button type="button" class="plain" onClick=${() => attempt(signOut)}><${Icon} name="out" /><span>Sign out</span></button>
+      </div>
+    </header>
+    <${Trouble} />
+    <main id="main" tabindex="-1" class="inside">${page.draw(rest)}</main>
+    <${Dialogs} />
+    <${Toasts} />`;
+}
+
+function Trouble() {
+  const error = trouble.use();
+  return error && html`<div class="trouble" role="alert"><div class="inside">${error.message} What you see may be out of date.</div></div>`;
+}
+
+render(html`<${App} />`, document.getElementById("app"));

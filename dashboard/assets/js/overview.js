@@ -1,0 +1,71 @@
+// A machine at a glance.
+
+import { useEffect, useState } from "../vendor/preact.js";
+import { get, vmPath } from "./api.js";
+import { happened, ingress, machines } from "./live.js";
+import { whenIdle } from "./machines.js";
+import { Ago, Button, Command, Icon, bytes, html, mib, nameOf } from "./ui.js";
+import { Lifecycle } from "./lifecycle.js";
+import { Events } from "./history.js";
+
+export function Overview({ vm }) {
+  return html`<div class="overview">
+    <section class="card wide"><${Lifecycle} vm=${vm} /></section>
+    <${Facts} vm=${vm} />
+    <div class="stack">
+      <${Ports} vm=${vm} />
+      <${Lately} vm=${vm} />
+    </div>
+  </div>`;
+}
+
+function Facts({ vm }) {
+  const [node, setNode] = useState();
+  const [network, setNetwork] = useState();
+  const last = happened.use()[vm.id]?.id;
+  useEffect(() => {
+    get("/v1/tree").then(({ nodes }) => setNode(nodes.find((n) => n.id === vm.id)), () => {});
+    get(vmPath(vm.id, "/network")).then(setNetwork, () => {});
+  }, [vm.id, vm.state, last]);
+  const parent = node?.parentId && machines.get()?.find((m) => m.id === node.parentId);
+  const { vcpuCount, memSizeMib, rootfsSizeMb } = vm.sizing;
+  const kept = { sticky: "kept while there is room", persistent: "always kept", ephemeral: "not kept" }[vm.persistence?.type];
+  const facts = [
+    ["Size", `${vcpuCount} vCPU, ${mib(memSizeMib)} memory, ${mib(rootfsSizeMb)} disk`],
+    ["Memory", node?.memory ? html`${bytes(node.memory.ownBytes)} its own, ${bytes(node.memory.sharedBytes)} shared` : node && "none: nothing of it runs"],
+    ["Disk", node && html`${bytes(node.disk.ownBytes)} its own, ${bytes(node.disk.sharedBytes)} shared`],
+    ["From", node && (parent ? html`<a class="link" href=${`#/vm/${parent.id}`}>${nameOf(parent)}</a>` : node.parentId ? html`<code>${node.parentId}</code>` : "the host's image")],
+    ["When idle", `${whenIdle(vm)}; ${kept}`],
+    vm.reclaimAt && ["Idle until", html`<${Ago} at=${vm.reclaimAt} />, unless somebody uses it`],
+    ["May reach", network && (network.egressDefault ? `${network.egress}, as all on this host` : network.egress)],
+    ["Created", html`<${Ago} at=${vm.createdAt} />`],
+    vm.vmInstanceId && ["Run", html`<code>${vm.vmInstanceId}</code>`],
+  ].filter(Boolean);
+  return html`<section class="card"><h2>About it</h2>
+    <dl class="facts">${facts.map(([name, value]) => html`<div key=${name}><dt>${name}</dt><dd>${value ?? "…"}</dd></div>`)}</dl>
+    <div class="beside"><h3>From the command line</h3><${Command}>${`coppice shell ${vm.name || vm.id}`}</${Command}></div>
+  </section>`;
+}
+
+function Ports({ vm }) {
+  const [ports, setPorts] = useState(null);
+  const running = vm.state === "running";
+  const where = ingress.use();
+  const look = () => get(vmPath(vm.id, "/ports")).then((p) => setPorts(p.ports), () => setPorts([]));
+  useEffect(() => { running ? look() : setPorts(null); }, [vm.id, vm.state, vm.vmInstanceId]);
+  const url = (port) => where.url?.replace("{port}", port).replace("{vm}", vm.id);
+  return html`<section class="card">
+    <header><h2>Open ports</h2>${running && html`<${Button} kind="small" icon="refresh" onClick=${look}>Look again</${Button}>`}</header>
+    ${!running ? html`<p class="quiet">Nothing listens while it does not run.</p>`
+      : ports === null ? html`<p class="quiet">…</p>`
+      : ports.length === 0 ? html`<p class="quiet">Nothing listens. What does, say <code>python3 -m http.server 8000</code>, is linked here.</p>`
+      : html`<ul class="ports">${ports.map((p) => html`<li key=${p.port}>
+          ${url(p.port) ? html`<a class="link" href=${url(p.port)} target="_blank" rel="noopener noreferrer"><b>${p.port}</b> <${Icon} name="link" /></a>` : html`<b>${p.port}</b>`}
+          <span class="quiet">${p.loopback ? "on its loopback" : "on its network"}</span></li>`)}</ul>`}
+  </section>`;
+}
+
+function Lately({ vm }) {
+  return html`<section class="card"><header><h2>Lately</h2><a class="link" href=${`#/vm/${vm.id}/history`}>All of it</a></header>
+    <${Events} vm=${vm} most=${5} /></section>`;
+}
