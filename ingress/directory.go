@@ -3,6 +3,7 @@ package ingress
 import (
 	"context"
 	"errors"
+	"strings"
 	"time"
 
 	"github.com/coppice-vm/coppice"
@@ -30,23 +31,37 @@ func (d *Directory) Map(ctx context.Context, account coppice.AccountID, name str
 	return m, err
 }
 
-// Check returns an error if an account cannot map a name.
+// Check returns an error if an account cannot map a name. What is below a name
+// that another has mapped is that account's too: browsers have the one set
+// cookies for the other.
 func (d *Directory) Check(ctx context.Context, account coppice.AccountID, name string) error {
 	host := hostName(name)
 	if !coppice.ValidHostName(host) {
 		return coppice.Errorf(coppice.CodeInvalidDomain, "%q is not the name of a host, like app.example.com", name).With("domain", name)
 	}
-	if _, ok := parseName(host, d.Domain); ok || host == d.Domain {
+	if d.own(host) {
 		return coppice.Errorf(coppice.CodeNoDomainOwner, "%s is the host's own; any other name can be mapped, like app.%s", host, d.Domain).With("domain", host)
 	}
-	m, err := d.Mappings.Mapping(ctx, host)
-	switch {
-	case errors.Is(err, coppice.ErrNoMapping):
-		return nil
-	case err == nil && m.Account != account:
-		return taken(host)
+	for above, more := host, true; more && above != d.Domain; _, above, more = strings.Cut(above, ".") {
+		m, err := d.Mappings.Mapping(ctx, above)
+		switch {
+		case errors.Is(err, coppice.ErrNoMapping):
+		case err != nil:
+			return err
+		case m.Account != account:
+			return taken(above)
+		}
 	}
-	return err
+	return nil
+}
+
+// own reports whether a name is nobody's to map: the domain, what is of the form
+// of [Target.Name] or looks like it, and what is below that.
+func (d *Directory) own(host string) bool {
+	rest, below := strings.CutSuffix(host, "."+d.Domain)
+	label := rest[strings.LastIndexByte(rest, '.')+1:]
+	id := label[strings.LastIndexByte(label, '-')+1:]
+	return host == d.Domain || below && coppice.VMID(id).Valid()
 }
 
 func taken(name string) error {
