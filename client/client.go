@@ -17,6 +17,7 @@ import (
 	"net/url"
 	"strconv"
 	"strings"
+	"syscall"
 	"time"
 
 	"github.com/coppice-vm/coppice"
@@ -223,8 +224,12 @@ func (c *Client) identify(h http.Header) {
 	}
 }
 
-// unreachable marks the error of a connection that was never made.
+// unreachable marks the error of a connection that was never made, and says of one
+// that broke what that means.
 func (c *Client) unreachable(err error) error {
+	if errors.Is(err, io.EOF) || errors.Is(err, syscall.ECONNRESET) {
+		return fmt.Errorf("the connection to %s broke before there was an answer, and what was asked for may have been done or not: %w", c.base, err)
+	}
 	if op, ok := errors.AsType[*net.OpError](err); ok && op.Op == "dial" {
 		return fmt.Errorf("%w at %s: %w", ErrUnreachable, c.base, op)
 	}

@@ -27,6 +27,7 @@ import (
 const (
 	headerTimeout  = 10 * time.Second
 	keepAlive      = 2 * time.Minute // of a connection without requests
+	lastWords      = 2 * time.Second // from cutting requests off to closing their connections
 	maxHeaderBytes = 64 << 10
 	maxBodyBytes   = 1 << 20 // of a JSON body that is not a file
 )
@@ -182,6 +183,12 @@ func (s *Server) Shutdown(ctx context.Context) error {
 		err = ctx.Err()
 	}
 	s.cut(errLeaving)
+	if err != nil {
+		// Those that are cut off still say so.
+		ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), lastWords)
+		defer cancel()
+		s.http.Shutdown(ctx)
+	}
 	return errors.Join(err, s.http.Close())
 }
 

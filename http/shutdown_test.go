@@ -3,8 +3,11 @@ package http
 import (
 	"context"
 	"errors"
+	"os"
+	"path/filepath"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/coppice-vm/coppice"
 	"github.com/coppice-vm/coppice/client"
@@ -61,6 +64,32 @@ func TestShutdownCutsOff(t *testing.T) {
 		ran <- err
 	}()
 	<-began
+	ctx, cancel := context.WithCancel(t.Context())
+	cancel()
+	if err := h.server.Shutdown(ctx); !errors.Is(err, context.Canceled) {
+		t.Errorf("shutdown: %v", err)
+	}
+	if err := <-ran; coppice.CodeOf(err) != coppice.CodeUnavailable {
+		t.Errorf("exec: %v", err)
+	}
+}
+
+// A command that somebody waits for in one call is answered when it is cut off.
+func TestShutdownCutsOffExecAwait(t *testing.T) {
+	h := newHarness(t)
+	id := string(h.vms.add(coppice.VM{}))
+	c := h.client()
+	began := filepath.Join(t.TempDir(), "began")
+	ran := make(chan error, 1)
+	go func() {
+		_, err := c.ExecAwait(context.Background(), id, coppice.ExecSpec{Command: "touch " + began + "; sleep 1000"})
+		ran <- err
+	}()
+	for ; ; time.Sleep(time.Millisecond) {
+		if _, err := os.Stat(began); err == nil {
+			break
+		}
+	}
 	ctx, cancel := context.WithCancel(t.Context())
 	cancel()
 	if err := h.server.Shutdown(ctx); !errors.Is(err, context.Canceled) {
