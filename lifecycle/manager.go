@@ -53,6 +53,9 @@ type Config struct {
 	Egress coppice.Egress
 	// HostBoot identifies this boot of the host.
 	HostBoot string
+	// StartAgain has VMs boot again that ran when the host was rebooted. Otherwise
+	// they are stopped.
+	StartAgain bool
 	// KeepHistory is how long the history of a VM is kept after it was deleted.
 	KeepHistory time.Duration
 }
@@ -87,6 +90,7 @@ type Manager struct {
 	evicted  int           // VMs so far; of watchStorage only
 	stirred  chan struct{} // holds a token when idleness is to be looked at
 	reclaims chan struct{} // holds a token for every reclaim in progress
+	boots    chan struct{} // holds a token for every VM that boots after the host has
 
 	mu   sync.Mutex
 	news chan struct{} // closed when something has happened to a VM
@@ -130,6 +134,7 @@ func Open(ctx context.Context, config Config) (*Manager, error) {
 		pressed:  make(chan struct{}, 1),
 		stirred:  make(chan struct{}, 1),
 		reclaims: make(chan struct{}, reclaimsAbreast),
+		boots:    make(chan struct{}, abreast),
 		promises: map[coppice.VMID]*promise{},
 	}
 	m.base, m.leave = context.WithCancel(context.WithoutCancel(ctx))

@@ -36,6 +36,7 @@ type host struct {
 
 	eviction lifecycle.Eviction
 	boot     string
+	again    bool // VMs are started again after the host's reboot
 	spares   int
 	husks    int
 	vmm      string
@@ -66,7 +67,7 @@ func (h *host) open() {
 		Gauge: h.gauge, Budget: lifecycle.Budget{MemoryReserveMiB: 1024, MemoryOvercommit: 8, StorageReserveMiB: 512}, Eviction: h.eviction,
 		Network: lossyNetwork{&h.wires, h}, Egress: coppice.EgressOpen, Places: []coppice.Inspector{&h.place},
 		Log: slog.New(slog.NewTextHandler(h.t.Output(), nil)),
-		VMM: h.vmm, Image: "image", Size: coppice.Size{VCPUs: 1, MemoryMiB: 1024, DiskMiB: 1024}, HostBoot: h.boot, KeepHistory: 24 * time.Hour, Spares: h.spares, Husks: h.husks,
+		VMM: h.vmm, Image: "image", Size: coppice.Size{VCPUs: 1, MemoryMiB: 1024, DiskMiB: 1024}, HostBoot: h.boot, StartAgain: h.again, KeepHistory: 24 * time.Hour, Spares: h.spares, Husks: h.husks,
 	})
 	if err != nil {
 		h.t.Fatal(err)

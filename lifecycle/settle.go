@@ -51,6 +51,9 @@ func (m *Manager) settle(ctx context.Context, vm coppice.VM, seen Evidence, run 
 	if state == vm.State && vm.Verb == coppice.Idle && action != Discard {
 		return vm, nil // nothing to write
 	}
+	if vm.State == coppice.Running && action == Rest && seen == Rebooted && m.StartAgain {
+		return m.startAgain(ctx, vm)
+	}
 	step := Step{Works: state, Fails: state}
 	if action == Remove {
 		step.Fails = coppice.Failed // to be deleted by its owner
@@ -73,6 +76,40 @@ func (m *Manager) settle(ctx context.Context, vm coppice.VM, seen Evidence, run 
 			vm.DeletedAt = time.Now().UTC()
 		}
 		return nil
+	})
+}
+
+// rebooted is why VMs do not run any more, or run again.
+const rebooted = "the host was rebooted"
+
+// startAgain boots a VM that ran when the host was rebooted, when it is its turn.
+// That it is stopped and to be started is written down at once, so that the next
+// daemon goes on with it.
+func (m *Manager) startAgain(ctx context.Context, vm coppice.VM) (coppice.VM, error) {
+	vm, err := m.Store.UpdateVM(ctx, vm.ID, func(vm *coppice.VM) error {
+		vm.State = coppice.Stopped
+		take(vm, coppice.Start)
+		vm.Reason = rebooted
+		return nil
+	})
+	if err != nil {
+		return vm, err
+	}
+	step, _ := Plan(vm.State, vm.Verb)
+	return m.carryOut(ctx, vm, step, func(_ context.Context, vm *coppice.VM) error { // to wait for its turn takes none of its time
+		vm.Base = "" // what it was of has gone with the run
+		select {
+		case m.boots <- struct{}{}:
+			defer func() { <-m.boots }()
+		case <-ctx.Done():
+			return context.Cause(ctx)
+		}
+		release, err := m.promise(ctx, vm.ID, vm.Size.MemoryMiB)
+		if err != nil {
+			return err
+		}
+		defer release()
+		return m.boot(ctx, vm)
 	})
 }
 
@@ -105,7 +142,7 @@ func (m *Manager) look(ctx context.Context, vm coppice.VM) (Evidence, coppice.Ru
 func reasonFor(seen Evidence) string {
 	switch seen {
 	case Rebooted:
-		return "the host was rebooted"
+		return rebooted
 	case Silent:
 		return "its process does not answer; kill or start it to go on without it"
 	}

@@ -2,6 +2,7 @@ package lifecycle_test
 
 import (
 	"errors"
+	"strings"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -111,6 +112,104 @@ func TestSettleAfterADaemonDied(t *testing.T) {
 			})
 		})
 	}
+}
+
+// After the host's reboot VMs that ran boot again, if that is the host's policy:
+// some at a time, in whatever they had been doing but for what was to end them.
+func TestStartAgainAfterReboot(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		h := newHost(t)
+		h.again = true
+		var ran []coppice.VMID
+		for _, verb := range []coppice.Verb{coppice.Idle, coppice.Suspend, coppice.Cut, coppice.Idle, coppice.Idle, coppice.Idle, coppice.Idle} {
+			ran = append(ran, h.create().ID)
+			h.must(h.store.UpdateVM(t.Context(), ran[len(ran)-1], func(vm *coppice.VM) error { vm.Verb = verb; return nil }))
+		}
+		stopping, suspended, ephemeral := h.create().ID, h.create().ID, h.create().ID
+		h.must(h.Suspend(t.Context(), alice, suspended))
+		h.leave(t.Context())
+		h.must(h.store.UpdateVM(t.Context(), stopping, func(vm *coppice.VM) error { vm.Verb = coppice.Stop; return nil }))
+		h.must(h.store.UpdateVM(t.Context(), ephemeral, func(vm *coppice.VM) error {
+			vm.Persistence = coppice.Persistence{Type: coppice.Ephemeral, DeleteEvent: coppice.OnStop}
+			return nil
+		}))
+		h.powerCycle()
+
+		// This daemon dies while they boot; the next goes on.
+		h.guest.set(func() { h.guest.mute = true })
+		h.open()
+		synctest.Wait()
+		if runs, _ := h.hv.Runs(t.Context()); len(runs) != 4 {
+			t.Errorf("%d boot at a time", len(runs))
+		}
+		h.leave(t.Context())
+		h.guest.set(func() { h.guest.mute = false })
+		h.open()
+		synctest.Wait()
+		for _, id := range ran {
+			if vm := h.await(id, coppice.Running); vm.Base != "" || vm.HostBoot != h.boot {
+				t.Errorf("%+v", vm)
+			}
+			if err := h.use(id); err != nil {
+				t.Error(err)
+			}
+		}
+		h.await(stopping, coppice.Stopped)
+		h.await(suspended, coppice.Suspended)
+		h.await(ephemeral, coppice.Absent)
+		if found, err := h.Audit(t.Context(), false); err != nil || found != nil {
+			t.Errorf("%+v, %v", found, err)
+		}
+		h.must(h.Start(t.Context(), alice, suspended, coppice.StartOptions{}))
+		if story := h.story(ran[0]); !strings.Contains(story[len(story)-1], "the host was rebooted") {
+			t.Errorf("its history ends with %q", story[len(story)-1])
+		}
+	})
+}
+
+// A VM that waits to be started again can be deleted, and one for which there is
+// no memory is stopped and says why.
+func TestStartAgainGivesWay(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		h := newHost(t)
+		h.again = true
+		var ran []coppice.VMID
+		for range 5 {
+			ran = append(ran, h.create().ID)
+		}
+		h.leave(t.Context())
+		h.powerCycle()
+		h.guest.set(func() { h.guest.mute = true })
+		h.open()
+		synctest.Wait()
+		for _, id := range ran {
+			h.must(h.Delete(t.Context(), alice, id))
+		}
+		h.guest.set(func() { h.guest.mute = false })
+		h.clean()
+
+		id := h.create().ID
+		h.leave(t.Context())
+		h.powerCycle()
+		h.memory(0)
+		h.open()
+		if vm := h.await(id, coppice.Stopped); !strings.Contains(vm.Reason, "memory") {
+			t.Errorf("its reason is %q", vm.Reason)
+		}
+	})
+}
+
+// powerCycle ends everything that runs on the host, which then boots anew.
+func (h *host) powerCycle() {
+	h.t.Helper()
+	runs, err := h.hv.Runs(h.t.Context())
+	for _, id := range runs {
+		err = errors.Join(err, h.hv.Discard(h.t.Context(), id), h.net.TearDown(h.t.Context(), id))
+	}
+	if err != nil {
+		h.t.Fatal(err)
+	}
+	h.boot += "+"
 }
 
 // What a VM that runs through a restart of the daemon remembers, it remembers after.

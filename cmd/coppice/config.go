@@ -37,6 +37,7 @@ type config struct {
 	spares           string
 	husks            string
 	history          string
+	afterReboot      string
 	memoryReserve    string
 	memoryOvercommit string
 	storageReserve   string
@@ -85,6 +86,8 @@ func (c *config) settings() []setting {
 			"VMs to restore ahead, so that a create finds one; each costs about 90 MiB of memory", &c.spares, count},
 		{"husks", "COPPICE_HUSKS", "2",
 			"processes to start ahead, so that a fork finds one; each costs about 20 MiB of memory", &c.husks, count},
+		{"after-reboot", "COPPICE_AFTER_REBOOT", "stopped",
+			"what becomes of VMs that ran when the host was rebooted: stopped, or start to boot them again", &c.afterReboot, oneOf("stopped", "start")},
 		{"history-days", "COPPICE_HISTORY_DAYS", "30",
 			"days for which what happened to a VM is kept after it was deleted", &c.history, count},
 		{"memory-reserve", "COPPICE_MEMORY_RESERVE", "1G",

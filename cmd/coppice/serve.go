@@ -126,7 +126,7 @@ func openDaemon(ctx context.Context, c config, log *slog.Logger) (_ *daemon, err
 	d.manager, err = lifecycle.Open(ctx, lifecycle.Config{
 		Store: db, Captures: db, Quotas: db, History: db, Gauge: gauge{files.Usage}, Budget: budget, Eviction: eviction, Hypervisor: vmm, Pool: files, Guest: guest.New(log), Log: log,
 		Network: network, Egress: egress, Places: []coppice.Inspector{dir},
-		VMM: fmt.Sprintf("%s, %s", qemuVersion, accel), Image: img.ID, Size: defaultSize(accel), Spares: spares, Husks: husks, HostBoot: boot,
+		VMM: fmt.Sprintf("%s, %s", qemuVersion, accel), Image: img.ID, Size: defaultSize(accel), Spares: spares, Husks: husks, HostBoot: boot, StartAgain: c.afterReboot == "start",
 		KeepHistory: time.Duration(days) * 24 * time.Hour,
 	})
 	if err != nil {
