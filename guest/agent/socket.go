@@ -117,7 +117,9 @@ func (x *exchange) listen() error {
 	if err != nil {
 		return err
 	}
-	defer accepting.Close()
+	// As the user, for it removes the path of a unix socket, whatever that is by then.
+	stop := func() { u.as(accepting.Close) }
+	defer stop()
 	l := &listener{waiting: map[uint32]socket{}, room: make(chan struct{}, arrivals)}
 	x.mu.Lock()
 	x.listeners[x.stream.StreamID()] = l
@@ -133,7 +135,7 @@ func (x *exchange) listen() error {
 	}
 	go func() {
 		x.frames.Next(wire.MaxFrame) // nothing but the end is to come
-		accepting.Close()
+		stop()
 		l.close()
 	}()
 	for {
