@@ -53,9 +53,11 @@ func (s *session) Exec(ctx context.Context, spec coppice.ExecSpec, stdio coppice
 			}
 		}()
 	}
-	ended := make(chan struct{})
-	defer close(ended)
-	go c.signal(stdio.Signals, ended)
+	if stdio.Signals != nil {
+		ended := make(chan struct{})
+		defer close(ended)
+		go c.signal(stdio.Signals, ended)
+	}
 	exited, err := c.output(stdio)
 	if err == nil {
 		return coppice.ExecStatus(exited), nil
