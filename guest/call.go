@@ -36,8 +36,16 @@ type call struct {
 	done   func() // called once it is over
 }
 
+// A begin begins a call, on one link or another.
+type begin func(context.Context, wire.Request) (*call, error)
+
 // call begins a call of the session, on a link that works. The caller closes it.
 func (s *session) call(ctx context.Context, req wire.Request) (*call, error) {
+	return s.admit(ctx, req, s.begin)
+}
+
+// admit begins a call of the session when there is room for it.
+func (s *session) admit(ctx context.Context, req wire.Request, begin begin) (*call, error) {
 	room := s.calls
 	if req.Op == wire.OpDial || req.Op == wire.OpListen || req.Op == wire.OpAccept {
 		room = s.sockets
@@ -49,7 +57,7 @@ func (s *session) call(ctx context.Context, req wire.Request) (*call, error) {
 	case <-s.closed:
 		return nil, errClosed
 	}
-	c, err := s.begin(ctx, req)
+	c, err := begin(ctx, req)
 	if err != nil {
 		<-room
 		return nil, err

@@ -16,16 +16,16 @@ import (
 
 // Dial implements [coppice.GuestSockets].
 func (s *session) Dial(ctx context.Context, user, network, address string) (net.Conn, error) {
-	return s.connection(ctx, guestAddr{network, address}, wire.Request{
+	return s.connection(ctx, s.begin, guestAddr{network, address}, wire.Request{
 		Op: wire.OpDial, Socket: &wire.Socket{User: user, Network: network, Address: address},
 	})
 }
 
 // connection begins a call that connects to something in the guest.
-func (s *session) connection(ctx context.Context, remote guestAddr, req wire.Request) (net.Conn, error) {
+func (s *session) connection(ctx context.Context, begin begin, remote guestAddr, req wire.Request) (net.Conn, error) {
 	lasting, cancel := context.WithCancelCause(context.WithoutCancel(ctx))
 	stop := context.AfterFunc(ctx, func() { cancel(ctx.Err()) })
-	c, err := s.call(lasting, req)
+	c, err := s.admit(lasting, req, begin)
 	if err == nil {
 		if err = c.answer(&wire.Done{}); err != nil {
 			c.close()
@@ -217,7 +217,8 @@ func (l *listener) Accept() (net.Conn, error) {
 		if err != nil {
 			return nil, err
 		}
-		conn, err := l.session.connection(l.call.ctx, guestAddr{l.addr.network, printable(arrival.From)}, wire.Request{
+		// On the listener's own link: on another one its stream is another's, or nobody's.
+		conn, err := l.session.connection(l.call.ctx, l.call.link.begin, guestAddr{l.addr.network, printable(arrival.From)}, wire.Request{
 			Op: wire.OpAccept, Stream: l.call.stream.StreamID(), Arrival: arrival.Number,
 		})
 		if err == nil || l.call.ctx.Err() != nil || l.call.link.broken() {

@@ -2,12 +2,18 @@ package guest
 
 import (
 	"errors"
+	"io"
 	"io/fs"
+	"log/slog"
+	"net"
 	"os"
 	"path/filepath"
 	"syscall"
 	"testing"
 	"time"
+
+	"github.com/coppice-vm/coppice"
+	"github.com/coppice-vm/coppice/guest/wire"
 )
 
 // eventually waits until something is so.
@@ -55,5 +61,37 @@ func TestListenerRemovesItsPath(t *testing.T) {
 	})
 	if got, err := os.ReadFile(filepath.Join(roots, "a.sock")); string(got) != "kept" {
 		t.Errorf("what was root's is %q, %v", got, err)
+	}
+}
+
+// What has arrived at a listener whose connection broke is not looked for at
+// the listener that has its number on the next one.
+func TestAcceptAfterABreak(t *testing.T) {
+	arrived := make(chan struct{})
+	s, err := New(slog.New(slog.DiscardHandler)).Connect(t.Context(), liar(t, func(req wire.Request, c net.Conn) {
+		switch req.Op {
+		case wire.OpListen:
+			wire.WriteJSON(c, wire.Head, wire.Listening{Address: "localhost:80"})
+			wire.Write(c, wire.Data, []byte(`{"Number":1}`))
+			close(arrived)
+			io.Copy(io.Discard, c)
+		case wire.OpAccept:
+			t.Error("a connection was asked for that nobody has spoken of")
+			wire.WriteJSON(c, wire.Head, wire.Done{})
+		default:
+			<-arrived
+			wire.WriteJSON(c, wire.Head, wire.Done{})
+		}
+	}), alice)
+	must(t, err)
+	defer s.Close()
+	l, err := s.Listen(t.Context(), "", "tcp", "localhost:80")
+	must(t, err)
+	defer l.Close()
+	must(t, s.Shutdown(t.Context())) // once this is answered, the arrival is here
+	s.(*session).link.close()
+	must(t, s.Shutdown(t.Context())) // on another link
+	if conn, err := l.Accept(); !errors.Is(err, coppice.ErrGuestGone) {
+		t.Errorf("accept on a connection that broke: %v, %v, want ErrGuestGone", conn, err)
 	}
 }
