@@ -22,6 +22,9 @@ const answerDeadline = 90 * time.Second
 // errUnasked is why a call fails of which the guest has heard nothing.
 var errUnasked = fmt.Errorf("%w before it was asked", coppice.ErrGuestGone)
 
+// errCrowded is why a call is not begun on a link with a guest that ends none of its streams.
+var errCrowded = fmt.Errorf("%w: all its streams are in use", coppice.ErrGuestGone)
+
 // errSilent is why a call is ended whose answer does not come.
 var errSilent = errors.New("the guest does not answer")
 
@@ -84,6 +87,9 @@ func (s *session) begin(ctx context.Context, req wire.Request) (*call, error) {
 
 // begin begins a call. When ctx ends, whatever waits for its stream fails.
 func (l *link) begin(ctx context.Context, req wire.Request) (*call, error) {
+	if l.mux.NumStreams() >= wire.Streams {
+		return nil, errCrowded
+	}
 	stream, err := l.mux.OpenStream()
 	if err != nil {
 		return nil, fmt.Errorf("%w: %w", errUnasked, err)

@@ -21,10 +21,11 @@ import (
 const (
 	// callsAtOnce is how many calls of a session may be in flight. More wait.
 	// Each may cost the host as much memory as a stream of the session holds.
-	callsAtOnce = wire.Streams / 2
+	callsAtOnce = wire.Streams / 8
 	// socketsAtOnce is how many connections and listeners there may be beside
-	// these: they may last, and shall not keep a command from being run.
-	socketsAtOnce = wire.Streams
+	// these: they may last, and shall not keep a command from being run. The
+	// rest of the streams is for what belongs to a call, like its signals.
+	socketsAtOnce = wire.Streams / 4
 	// reconnectDeadline bounds the wait for an agent that was there before.
 	reconnectDeadline = 30 * time.Second
 )

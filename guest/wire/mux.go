@@ -10,7 +10,7 @@ import (
 )
 
 // Streams is how many streams a session has room for at once, by agreement.
-const Streams = 256
+const Streams = 1024
 
 // stalled is how long a session waits for the other end to read anything at
 // all. The guest of a busy host may be slow.
