@@ -106,9 +106,6 @@ func (s *Screen) growTabs() {
 	s.tabs = s.tabs[:s.cols]
 }
 
-// Title returns what the program calls its window.
-func (s *Screen) Title() string { return s.title }
-
 // Resize gives the screen another size, at least one cell. Lines do not flow
 // anew: what is too wide is hidden until it fits again or its line is changed,
 // and what is too high moves into the scrollback.
