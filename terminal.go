@@ -36,8 +36,9 @@ func ValidTerminalID(id string) bool { return terminalID.MatchString(id) }
 // through the end of any connection, a suspend, and in a fork, which has them too.
 type GuestTerminals interface {
 	// Open starts a program in a new terminal and attaches to that.
-	// [ErrTerminalExists] if one of that id has not ended, [ErrTooMany] if there
-	// can be no more, [ErrNoUser].
+	// [ErrTerminalExists] if one of that id has not ended, [ErrTerminalUser] if it
+	// has, and was another user's; one's own makes room. [ErrTooMany] if there can
+	// be no more, [ErrNoUser].
 	Open(ctx context.Context, spec TerminalSpec) (Terminal, error)
 	// Attach attaches to a terminal, also to one that has ended and still has
 	// its screen. [ErrNoTerminal] if there is none of that id, [ErrTerminalExpired]

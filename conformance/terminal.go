@@ -323,6 +323,9 @@ func testTerminalUsers(t *testing.T, e *exam) {
 	v.exits(coppice.TerminalExit{})
 	root.types("exit\r")
 	root.exits(coppice.TerminalExit{})
+	if _, err := e.Terminals(e.User).Open(t.Context(), coppice.TerminalSpec{ID: "roots", Size: usualSize}); !errors.Is(err, coppice.ErrTerminalUser) {
+		t.Errorf("open a terminal in place of another user's that has ended: %v, want ErrTerminalUser", err)
+	}
 	if _, err := e.Terminals("nobody-there").Open(t.Context(), coppice.TerminalSpec{Size: usualSize}); !errors.Is(err, coppice.ErrNoUser) {
 		t.Errorf("open a terminal of nobody: %v, want ErrNoUser", err)
 	}

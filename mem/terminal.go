@@ -66,16 +66,20 @@ func (g guestTerminals) Open(ctx context.Context, spec coppice.TerminalSpec) (co
 	all.mu.Lock()
 	defer all.mu.Unlock()
 	running := 0
-	for _, t := range slices.Clone(all.all) {
-		ended := !t.info().Ended.IsZero()
-		if !ended {
+	var ended *terminal // of that id
+	for _, t := range all.all {
+		runs := t.info().Ended.IsZero()
+		if runs {
 			running++
 		}
-		if t.id == spec.ID && !ended {
+		switch {
+		case t.id != spec.ID:
+		case runs:
 			return nil, fmt.Errorf("%w: %q", coppice.ErrTerminalExists, t.id)
-		}
-		if t.id == spec.ID {
-			all.remove(t)
+		case !g.mayUse(t):
+			return nil, fmt.Errorf("%w: %q", coppice.ErrTerminalUser, t.id)
+		default:
+			ended = t
 		}
 	}
 	if running >= coppice.MaxTerminals || spec.Most > 0 && running >= spec.Most {
@@ -86,6 +90,7 @@ func (g guestTerminals) Open(ctx context.Context, spec coppice.TerminalSpec) (co
 		spec.ID = "pty-" + strconv.Itoa(all.made)
 	}
 	t := newTerminal(sh, spec)
+	all.remove(ended)
 	all.all = append(all.all, t)
 	v := t.attach(ctx, broken, spec.Size, spec.Typist)
 	v.replay = 0

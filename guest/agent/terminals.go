@@ -28,8 +28,8 @@ type terminals struct {
 	expired []string // ids
 }
 
-// open starts a terminal of u to which v is attached. One that has ended makes
-// room for another of its id.
+// openTerminal starts a terminal of u to which v is attached. One of u's that has
+// ended makes room for another of its id.
 func (a *Agent) openTerminal(u user, id string, spec *wire.NewTerminal, v *viewer) (*terminal, error) {
 	all := &a.terminals
 	all.mu.Lock()
@@ -53,6 +53,8 @@ func (a *Agent) openTerminal(u user, id string, spec *wire.NewTerminal, v *viewe
 		return nil, fmt.Errorf("a terminal cannot have the id %.100q: %w", id, fs.ErrInvalid)
 	case there != nil && there.running():
 		return nil, fmt.Errorf("%w: %q", coppice.ErrTerminalExists, id)
+	case there != nil && !u.mayUse(there):
+		return nil, fmt.Errorf("%w: %q", coppice.ErrTerminalUser, id)
 	case running >= coppice.MaxTerminals, spec.Most > 0 && running >= spec.Most:
 		return nil, fmt.Errorf("%w: %d terminals run", coppice.ErrTooMany, running)
 	}
