@@ -142,6 +142,7 @@ func (f *fakeVMs) change(account coppice.AccountID, id coppice.VMID, to coppice.
 		vm.DeletedAt = time.Now()
 	}
 	f.rows[id] = vm
+	f.tell()
 	return vm, nil
 }
 
@@ -378,6 +379,11 @@ func (f *fakeVMs) happen(e coppice.Event) {
 	defer f.mu.Unlock()
 	e.Seq, e.Account = int64(len(f.history)+1), f.rows[e.VM].Account
 	f.history = append(f.history, e)
+	f.tell()
+}
+
+// tell wakes all who wait for news. The caller holds f.mu.
+func (f *fakeVMs) tell() {
 	close(f.news)
 	f.news = make(chan struct{})
 }

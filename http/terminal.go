@@ -22,8 +22,6 @@ const (
 	// pulse is how often a client is asked for a sign of life, and how long it has
 	// for it: the size of one that is gone should not count for long.
 	pulse = 30 * time.Second
-	// asleepInterval is how often it is looked whether a VM has been woken.
-	asleepInterval = 500 * time.Millisecond
 )
 
 // interrupt is the byte that a terminal takes for an interrupt.
@@ -241,12 +239,11 @@ func (v *view) again(ctx context.Context) (coppice.Terminal, error) {
 
 // awake waits until the VM runs, or the client wants it to.
 func (v *view) awake(ctx context.Context) error {
-	tick := time.NewTicker(asleepInterval)
-	defer tick.Stop()
 	v.mu.Lock()
 	wanted := v.wanted
 	v.mu.Unlock()
 	for {
+		news := v.server.config.VMs.News()
 		vm, err := v.server.config.VMs.VM(ctx, v.who.Account, coppice.VMID(v.request.PathValue("vm_id")))
 		switch {
 		case err != nil:
@@ -257,7 +254,7 @@ func (v *view) awake(ctx context.Context) error {
 			return coppice.Errorf(coppice.CodeVMNotRunning, "VM %s is %s, and its terminals are gone", vm.ID, vm.State).With("vmId", vm.ID)
 		}
 		select {
-		case <-tick.C:
+		case <-news:
 		case <-wanted:
 			return nil
 		case <-ctx.Done():
