@@ -20,6 +20,8 @@ import (
 	"syscall"
 	"time"
 
+	"github.com/coder/websocket"
+
 	"github.com/coppice-vm/coppice"
 	"github.com/coppice-vm/coppice/api"
 )
@@ -192,6 +194,21 @@ func (r *request) as(user string) {
 	if user != "" {
 		r.header.Set(api.HeaderLinuxUser, user)
 	}
+}
+
+// webSocket opens a WebSocket, as user of a guest.
+func (c *Client) webSocket(ctx context.Context, path, user string) (*websocket.Conn, error) {
+	r := request{header: http.Header{}}
+	r.as(user)
+	c.identify(r.header)
+	conn, resp, err := websocket.Dial(ctx, c.base+path, &websocket.DialOptions{HTTPClient: c.http, HTTPHeader: r.header})
+	if err != nil && resp != nil && resp.StatusCode != http.StatusSwitchingProtocols {
+		return nil, refusal(resp)
+	}
+	if err != nil {
+		return nil, c.unreachable(err)
+	}
+	return conn, nil
 }
 
 // send returns the answer if it is a success; the caller closes its body.

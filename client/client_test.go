@@ -158,3 +158,13 @@ func TestEscape(t *testing.T) {
 		}
 	}
 }
+
+// A stream of events has no end of its own.
+func TestEventsBreakOff(t *testing.T) {
+	c := serve(t, func(w http.ResponseWriter, r *http.Request) { io.WriteString(w, "data: {\"id\":7}\n\n") })
+	var last int64
+	err := c.Events(t.Context(), 0, func(e api.Event) error { last = e.ID; return nil }, nil)
+	if !errors.Is(err, io.ErrUnexpectedEOF) || last != 7 {
+		t.Errorf("after event %d: %v", last, err)
+	}
+}

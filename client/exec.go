@@ -5,7 +5,6 @@ import (
 	"encoding/json"
 	"fmt"
 	"io"
-	"net/http"
 	"strings"
 	"sync/atomic"
 
@@ -34,14 +33,9 @@ func (c *Client) Exec(ctx context.Context, id string, spec coppice.ExecSpec, std
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
 
-	header := http.Header{}
-	c.identify(header)
-	conn, resp, err := websocket.Dial(ctx, c.base+vmPath(id, "/exec"), &websocket.DialOptions{HTTPClient: c.http, HTTPHeader: header})
+	conn, err := c.webSocket(ctx, vmPath(id, "/exec"), "")
 	if err != nil {
-		if resp != nil && resp.StatusCode != http.StatusSwitchingProtocols {
-			return coppice.ExecStatus{}, refusal(resp)
-		}
-		return coppice.ExecStatus{}, c.unreachable(err)
+		return coppice.ExecStatus{}, err
 	}
 	defer conn.CloseNow()
 	conn.SetReadLimit(1 << 20)

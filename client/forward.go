@@ -2,10 +2,7 @@ package client
 
 import (
 	"context"
-	"net/http"
 	"strconv"
-
-	"github.com/coder/websocket"
 
 	"github.com/coppice-vm/coppice/api"
 	"github.com/coppice-vm/coppice/internal/wsconn"
@@ -14,16 +11,9 @@ import (
 // Dial connects to a TCP port of a VM, as user of the guest reaches it; empty is
 // root. The caller closes the connection, which breaks when ctx ends.
 func (c *Client) Dial(ctx context.Context, id, user string, port uint16) (*wsconn.Conn, error) {
-	r := request{header: http.Header{}}
-	r.as(user)
-	c.identify(r.header)
-	url := c.base + vmPath(id, "/forward/"+strconv.Itoa(int(port)))
-	ws, resp, err := websocket.Dial(ctx, url, &websocket.DialOptions{HTTPClient: c.http, HTTPHeader: r.header})
+	ws, err := c.webSocket(ctx, vmPath(id, "/forward/"+strconv.Itoa(int(port))), user)
 	if err != nil {
-		if resp != nil && resp.StatusCode != http.StatusSwitchingProtocols {
-			return nil, refusal(resp)
-		}
-		return nil, c.unreachable(err)
+		return nil, err
 	}
 	return wsconn.New(ctx, ws), nil
 }

@@ -2,9 +2,11 @@ package client
 
 import (
 	"bufio"
+	"cmp"
 	"context"
 	"encoding/json"
 	"fmt"
+	"io"
 	"net/http"
 	"strconv"
 	"strings"
@@ -54,5 +56,5 @@ func (c *Client) Events(ctx context.Context, after int64, happened func(api.Even
 	if ctx.Err() != nil {
 		return ctx.Err()
 	}
-	return fmt.Errorf("the stream of events broke off: %w", lines.Err())
+	return fmt.Errorf("the stream of events broke off: %w", cmp.Or(lines.Err(), io.ErrUnexpectedEOF))
 }

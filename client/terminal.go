@@ -5,7 +5,6 @@ import (
 	"encoding/json"
 	"fmt"
 	"io"
-	"net/http"
 	"net/url"
 	"strconv"
 
@@ -79,15 +78,9 @@ type Terminal struct {
 }
 
 func (c *Client) terminal(ctx context.Context, path, user string) (*Terminal, error) {
-	r := request{header: http.Header{}}
-	r.as(user)
-	c.identify(r.header)
-	conn, resp, err := websocket.Dial(ctx, c.base+path, &websocket.DialOptions{HTTPClient: c.http, HTTPHeader: r.header})
+	conn, err := c.webSocket(ctx, path, user)
 	if err != nil {
-		if resp != nil && resp.StatusCode != http.StatusSwitchingProtocols {
-			return nil, refusal(resp)
-		}
-		return nil, c.unreachable(err)
+		return nil, err
 	}
 	conn.SetReadLimit(terminalMessage)
 	t := &Terminal{conn: conn}

@@ -46,16 +46,9 @@ func (s *Server) mapDomain(ctx context.Context, who caller, in *mapInput) (api.M
 	if in.Body.VMID == nil {
 		return api.Mapping{}, coppice.Errorf(coppice.CodeInvalidRequest, "vmId says which VM the name is to lead to; it is required")
 	}
-	id, err := parseVMID(*in.Body.VMID)
+	id, err := s.presentVM(ctx, who, *in.Body.VMID)
 	if err != nil {
 		return api.Mapping{}, err
-	}
-	vm, err := s.config.VMs.VM(ctx, who.Account, id)
-	if err != nil {
-		return api.Mapping{}, err
-	}
-	if vm.Deleted() {
-		return api.Mapping{}, coppice.Errorf(coppice.CodeVMDeleted, "VM %s has been deleted", id).With("vmId", id)
 	}
 	m, err := s.config.Domains.Map(ctx, who.Account, in.Domain, id, portOf(in.Body.VMPort))
 	return shapeMapping(&m), err
@@ -122,7 +115,7 @@ func (s *Server) mapDomains(ctx context.Context, who caller, vm coppice.VMID, do
 	for _, d := range domains {
 		m, err := s.config.Domains.Map(ctx, who.Account, d.Domain, vm, portOf(d.VMPort))
 		if err != nil {
-			_, deleteErr := s.config.VMs.Delete(ctx, who.Account, vm)
+			_, deleteErr := s.config.VMs.Delete(context.WithoutCancel(ctx), who.Account, vm)
 			return names, errors.Join(err, deleteErr)
 		}
 		names = append(names, m.Name)

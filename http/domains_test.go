@@ -1,6 +1,8 @@
 package http
 
 import (
+	"context"
+	"errors"
 	"strings"
 	"testing"
 
@@ -105,5 +107,31 @@ func TestCreateWithDomains(t *testing.T) {
 	a := h.do("POST", "/v1/vms", `{"domains":[{"domain":"a.example.com"}]}`, "Authorization: Bearer bob-key")
 	if a.status != 400 || a.code() != "DOMAIN_ALREADY_EXISTS" || len(h.vms.rows) != before {
 		t.Errorf("%d %s, and %d VMs more", a.status, a.body, len(h.vms.rows)-before)
+	}
+}
+
+// leaver is a client that leaves while its name is being mapped.
+type leaver struct {
+	Domains
+	leave context.CancelFunc
+}
+
+func (l leaver) Map(ctx context.Context, _ coppice.AccountID, _ string, _ coppice.VMID, _ uint16) (coppice.Mapping, error) {
+	l.leave()
+	return coppice.Mapping{}, ctx.Err()
+}
+
+// Nobody wants a VM that was made for somebody who left before it had its name.
+func TestCreateWithDomainsForOneWhoLeaves(t *testing.T) {
+	h := newHarness(t)
+	vm := h.vms.add(coppice.VM{})
+	ctx, leave := context.WithCancel(t.Context())
+	h.server.config.Domains = leaver{leave: leave}
+	_, err := h.server.mapDomains(ctx, caller{Account: alice}, vm, []api.Domain{{Domain: "a.example.com"}})
+	if !errors.Is(err, context.Canceled) {
+		t.Errorf("mapped: %v", err)
+	}
+	if vm, err := h.vms.VM(t.Context(), alice, vm); err == nil && !vm.Deleted() {
+		t.Errorf("the VM is still there: %+v, %v", vm, err)
 	}
 }

@@ -17,7 +17,6 @@ import (
 )
 
 const (
-	maxMessage     = 1 << 20  // from a client
 	outputPiece    = 32 << 10 // to a client
 	startTimeout   = 10 * time.Second
 	goodbyeTimeout = 5 * time.Second
@@ -33,18 +32,14 @@ func (s *Server) execStream(w http.ResponseWriter, r *http.Request, who caller) 
 		return err
 	}
 	defer release()
-	if !strings.EqualFold(r.Header.Get("Upgrade"), "websocket") {
-		return at(http.StatusUpgradeRequired, coppice.Errorf(coppice.CodeInvalidRequest, "this is a WebSocket; to run a command by one request, POST to exec-await"))
+	if err := wantsWebSocket(r, "this is a WebSocket; to run a command by one request, POST to exec-await"); err != nil {
+		return err
 	}
-	s.streams.Add(1)
-	defer s.streams.Done()
-	conn, err := websocket.Accept(w, r, nil)
-	if err != nil {
-		s.config.Log.Info("refused a WebSocket", "trace", traceOf(r.Context()), "error", err)
-		return nil // it has been answered
+	conn, done := s.accept(w, r)
+	if conn == nil {
+		return nil
 	}
-	defer conn.CloseNow()
-	conn.SetReadLimit(maxMessage)
+	defer done()
 
 	ctx, cancel := context.WithCancelCause(r.Context())
 	defer cancel(nil)
@@ -76,7 +71,8 @@ func (x *execution) run(ctx context.Context, cancel context.CancelCauseFunc, ses
 	if spec.User == "" {
 		spec.User = user
 	}
-	// Not the command's context: as with a Write, see outlasting.
+	// Not the command's context: as with a Write, see outlasting. Its own end is no
+	// end of that: an acknowledgement may be under way just then.
 	connected := context.WithoutCancel(ctx)
 	defer x.stdin.close(context.Canceled)
 	go func() {
@@ -96,18 +92,6 @@ func (x *execution) run(ctx context.Context, cancel context.CancelCauseFunc, ses
 		err = cause
 	}
 	return status, err
-}
-
-// outlasting returns a context that ends a while after ctx has: a Write whose
-// context ends closes the connection, which still has to carry why. The command's
-// own end is no end of ctx: an acknowledgement may be under way just then.
-func outlasting(ctx context.Context) (context.Context, context.CancelFunc) {
-	longer, cancel := context.WithCancel(context.WithoutCancel(ctx))
-	stop := context.AfterFunc(ctx, func() { time.AfterFunc(goodbyeTimeout, cancel) })
-	return longer, func() {
-		stop()
-		cancel()
-	}
 }
 
 // report tells the client how the command ended, and closes.

@@ -210,7 +210,10 @@ func (f *fakeVMs) Kill(_ context.Context, account coppice.AccountID, id coppice.
 	return f.change(account, id, coppice.Stopped)
 }
 
-func (f *fakeVMs) Delete(_ context.Context, account coppice.AccountID, id coppice.VMID) (coppice.VM, error) {
+func (f *fakeVMs) Delete(ctx context.Context, account coppice.AccountID, id coppice.VMID) (coppice.VM, error) {
+	if err := ctx.Err(); err != nil {
+		return coppice.VM{}, err
+	}
 	return f.change(account, id, coppice.Absent)
 }
 

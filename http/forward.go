@@ -5,10 +5,7 @@ import (
 	"net"
 	"net/http"
 	"strconv"
-	"strings"
 	"syscall"
-
-	"github.com/coder/websocket"
 
 	"github.com/coppice-vm/coppice"
 	"github.com/coppice-vm/coppice/api"
@@ -39,16 +36,14 @@ func (s *Server) forward(w http.ResponseWriter, r *http.Request, who caller) err
 		return endOf(ctx, err)
 	}
 	defer guest.Close()
-	if !strings.EqualFold(r.Header.Get("Upgrade"), "websocket") {
-		return at(http.StatusUpgradeRequired, coppice.Errorf(coppice.CodeInvalidRequest, "this is a WebSocket, which becomes a connection to the port"))
+	if err := wantsWebSocket(r, "this is a WebSocket, which becomes a connection to the port"); err != nil {
+		return err
 	}
-	s.streams.Add(1)
-	defer s.streams.Done()
-	ws, err := websocket.Accept(w, r, nil)
-	if err != nil {
-		s.config.Log.Info("refused a WebSocket", "trace", traceOf(r.Context()), "error", err)
-		return nil // it has been answered
+	ws, done := s.accept(w, r)
+	if ws == nil {
+		return nil
 	}
+	defer done()
 	release()
 	vm := coppice.VMID(r.PathValue("vm_id"))
 	moved := moving.Conn(guest, func() { s.config.VMs.Touch(vm) })

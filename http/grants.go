@@ -30,14 +30,7 @@ type grantVMInput struct {
 }
 
 func (s *Server) grantVM(ctx context.Context, who caller, in *grantVMInput) (api.VMGrant, error) {
-	id, err := parseVMID(in.VMID)
-	if err != nil {
-		return api.VMGrant{}, err
-	}
-	vm, err := s.config.VMs.VM(ctx, who.Account, id)
-	if err == nil && vm.Deleted() {
-		err = coppice.Errorf(coppice.CodeVMDeleted, "VM %s has been deleted", id).With("vmId", id)
-	}
+	id, err := s.presentVM(ctx, who, in.VMID)
 	if err != nil {
 		return api.VMGrant{}, err
 	}

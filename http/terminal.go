@@ -5,7 +5,6 @@ import (
 	"errors"
 	"io"
 	"net/http"
-	"strings"
 	"sync"
 	"time"
 
@@ -62,24 +61,20 @@ func (s *Server) view(w http.ResponseWriter, r *http.Request, who caller, attach
 	if err != nil {
 		return err
 	}
-	if !strings.EqualFold(r.Header.Get("Upgrade"), "websocket") {
-		return at(http.StatusUpgradeRequired, coppice.Errorf(coppice.CodeInvalidRequest, "a terminal is a WebSocket; there is none in this request"))
+	if err := wantsWebSocket(r, "a terminal is a WebSocket; there is none in this request"); err != nil {
+		return err
 	}
 	typist := coppice.NewTypist()
 	terminal, err := attach(ctx, terminals, size, typist)
 	if err != nil {
 		return err
 	}
-	s.streams.Add(1)
-	defer s.streams.Done()
-	conn, err := websocket.Accept(w, r, &websocket.AcceptOptions{Subprotocols: []string{api.ProtocolBrowser}})
-	if err != nil {
-		s.config.Log.Info("refused a WebSocket", "trace", traceOf(r.Context()), "error", err)
+	conn, done := s.accept(w, r, api.ProtocolBrowser)
+	if conn == nil {
 		terminal.Close()
-		return nil // it has been answered
+		return nil
 	}
-	defer conn.CloseNow()
-	conn.SetReadLimit(maxMessage)
+	defer done()
 	release()
 	v := &view{server: s, request: r, who: who, conn: conn, id: terminal.Info().ID, typist: typist, size: size, changed: make(chan struct{})}
 	v.change(terminal)
@@ -96,9 +91,8 @@ func (v *view) run(ctx context.Context, terminal coppice.Terminal) {
 	ctx, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)
 	var stop context.CancelFunc
-	v.writing, stop = context.WithCancel(connected)
+	v.writing, stop = outlasting(ctx)
 	defer stop()
-	defer context.AfterFunc(ctx, func() { time.AfterFunc(goodbyeTimeout, stop) })()
 	go func() { cancel(v.receive(connected, ctx)) }()
 	go func() { cancel(v.ping(ctx)) }()
 	defer context.AfterFunc(ctx, v.detach)() // which ends what reads the terminal

@@ -26,6 +26,19 @@ func parseVMID(s string) (coppice.VMID, error) {
 	return id, nil
 }
 
+// presentVM returns the id of one of the caller's VMs, which has not been deleted.
+func (s *Server) presentVM(ctx context.Context, who caller, ref string) (coppice.VMID, error) {
+	id, err := parseVMID(ref)
+	if err != nil {
+		return "", err
+	}
+	vm, err := s.config.VMs.VM(ctx, who.Account, id)
+	if err == nil && vm.Deleted() {
+		err = coppice.Errorf(coppice.CodeVMDeleted, "VM %s has been deleted", id).With("vmId", id)
+	}
+	return id, err
+}
+
 func (s *Server) health(w http.ResponseWriter, r *http.Request, _ caller) error {
 	if s.leaving.Err() != nil {
 		return errLeaving
