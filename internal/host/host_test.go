@@ -1,6 +1,7 @@
 package host
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"io/fs"
@@ -275,6 +276,31 @@ func TestImage(t *testing.T) {
 	}
 }
 
+// A host has one key for good: clients would take another for another host.
+func TestEnsureHostKey(t *testing.T) {
+	d := Dir(t.TempDir())
+	if _, err := d.HostKey(); !errors.Is(err, fs.ErrNotExist) {
+		t.Errorf("none yet: %v", err)
+	}
+	made, err := d.EnsureHostKey()
+	if err != nil {
+		t.Fatal(err)
+	}
+	kept, err := d.EnsureHostKey()
+	if err != nil || made.PublicKey().Type() != "ssh-ed25519" || !bytes.Equal(made.PublicKey().Marshal(), kept.PublicKey().Marshal()) {
+		t.Errorf("made %s, then there is %v, %v", made.PublicKey().Type(), kept, err)
+	}
+	if info, err := os.Stat(d.SSHHostKey()); err != nil || info.Mode() != 0o600 {
+		t.Errorf("mode %v, %v", info.Mode(), err)
+	}
+	if err := os.WriteFile(d.SSHHostKey(), []byte("no key"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := d.EnsureHostKey(); err == nil || !strings.Contains(err.Error(), d.SSHHostKey()) {
+		t.Errorf("a file that is no key: %v", err)
+	}
+}
+
 func TestRemove(t *testing.T) {
 	fill := func() Dir {
 		d := Dir(filepath.Join(t.TempDir(), "data"))
@@ -288,10 +314,11 @@ func TestRemove(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		if err := errors.Join(claim.Release(), d.SetImage("i"), d.WriteCredentials(Credentials{}), os.Mkdir(d.Run(), 0o700)); err != nil {
+		_, keyErr := d.EnsureHostKey()
+		if err := errors.Join(claim.Release(), d.SetImage("i"), d.WriteCredentials(Credentials{}), keyErr, os.Mkdir(d.Run(), 0o700), os.Mkdir(d.Certificates(), 0o700)); err != nil {
 			t.Fatal(err)
 		}
-		for _, name := range []string{d.Database(), d.Database() + "-wal", d.Log(), d.Log() + ".1", d.Run() + "/console"} {
+		for _, name := range []string{d.Database(), d.Database() + "-wal", d.Log(), d.Log() + ".1", d.Run() + "/console", d.CA(), d.Certificates() + "/a.example.com.key", d.Accelerator()} {
 			if err := os.WriteFile(name, nil, 0o600); err != nil {
 				t.Fatal(err)
 			}
