@@ -52,7 +52,16 @@ func (s *Store) locked(ctx context.Context, what string, do func() error) error 
 	return nil
 }
 
-// sorted returns the values that choose selects, oldest first.
+// oldestFirst orders values by a time, and by their ids where that is the same.
+func oldestFirst[V any](of func(V) (time.Time, string)) func(a, b V) int {
+	return func(a, b V) int {
+		at, id := of(a)
+		bt, other := of(b)
+		return cmp.Or(at.Compare(bt), cmp.Compare(id, other))
+	}
+}
+
+// sorted returns the values that choose selects, in that order.
 func sorted[K comparable, V any](all map[K]V, choose func(V) bool, order func(a, b V) int) []V {
 	values := slices.DeleteFunc(slices.Collect(maps.Values(all)), func(v V) bool { return !choose(v) })
 	slices.SortFunc(values, order)
@@ -95,9 +104,7 @@ func have[K comparable, V any](all map[K]V, key K, missing error) (V, error) {
 // Accounts implements [coppice.Accounts].
 func (s *Store) Accounts(ctx context.Context) (all []coppice.Account, err error) {
 	err = s.locked(ctx, "list accounts", func() error {
-		all = sorted(s.accounts, func(coppice.Account) bool { return true }, func(a, b coppice.Account) int {
-			return cmp.Or(a.CreatedAt.Compare(b.CreatedAt), cmp.Compare(a.ID, b.ID))
-		})
+		all = sorted(s.accounts, func(coppice.Account) bool { return true }, oldestFirst(func(x coppice.Account) (time.Time, string) { return x.CreatedAt, string(x.ID) }))
 		return nil
 	})
 	return all, err
@@ -178,9 +185,7 @@ func (s *Store) KeyByHash(ctx context.Context, hash coppice.SecretHash) (found c
 // Keys implements [coppice.Keys].
 func (s *Store) Keys(ctx context.Context, account coppice.AccountID) (all []coppice.APIKey, err error) {
 	err = s.locked(ctx, "list keys", func() error {
-		all = sorted(s.keys, func(k coppice.APIKey) bool { return k.Account == account }, func(a, b coppice.APIKey) int {
-			return cmp.Or(a.CreatedAt.Compare(b.CreatedAt), cmp.Compare(a.ID, b.ID))
-		})
+		all = sorted(s.keys, func(k coppice.APIKey) bool { return k.Account == account }, oldestFirst(func(x coppice.APIKey) (time.Time, string) { return x.CreatedAt, string(x.ID) }))
 		return nil
 	})
 	return all, err

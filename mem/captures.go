@@ -1,65 +1,51 @@
 package mem
 
 import (
-	"cmp"
 	"context"
 	"fmt"
-	"maps"
-	"slices"
+	"time"
 
 	"github.com/coppice-vm/coppice"
 )
 
 // InsertCapture implements [coppice.Captures].
 func (s *Store) InsertCapture(ctx context.Context, c coppice.Capture) error {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	if err := cmp.Or(ctx.Err(), checkCapture(c)); err != nil {
-		return fmt.Errorf("insert capture %q: %w", c.ID, err)
-	}
-	if _, taken := s.captures[c.ID]; taken {
-		return fmt.Errorf("insert capture %q: %w", c.ID, coppice.ErrExists)
-	}
-	if err := s.checkOwner(c.Account); err != nil {
-		return fmt.Errorf("insert capture %q: %w", c.ID, err)
-	}
-	s.captures[c.ID] = c
-	if err := s.admit(c.Account, coppice.Usage{}, c.Usage()); err != nil {
-		delete(s.captures, c.ID)
-		return fmt.Errorf("insert capture %q: %w", c.ID, err)
-	}
-	return nil
+	return s.locked(ctx, fmt.Sprintf("insert capture %q", c.ID), func() error {
+		if err := checkCapture(c); err != nil {
+			return err
+		}
+		if _, taken := s.captures[c.ID]; taken {
+			return coppice.ErrExists
+		}
+		if err := s.checkOwner(c.Account); err != nil {
+			return err
+		}
+		s.captures[c.ID] = c
+		err := s.admit(c.Account, coppice.Usage{}, c.Usage())
+		if err != nil {
+			delete(s.captures, c.ID)
+		}
+		return err
+	})
 }
 
 // Capture implements [coppice.Captures].
-func (s *Store) Capture(ctx context.Context, id coppice.CaptureID) (coppice.Capture, error) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	c, ok := s.captures[id]
-	switch {
-	case ctx.Err() != nil:
-		return coppice.Capture{}, fmt.Errorf("read capture %q: %w", id, ctx.Err())
-	case !ok:
-		return coppice.Capture{}, fmt.Errorf("read capture %q: %w", id, coppice.ErrNoCapture)
-	}
-	return c, nil
+func (s *Store) Capture(ctx context.Context, id coppice.CaptureID) (c coppice.Capture, err error) {
+	err = s.locked(ctx, fmt.Sprintf("read capture %q", id), func() (err error) {
+		c, err = have(s.captures, id, coppice.ErrNoCapture)
+		return err
+	})
+	return c, err
 }
 
 // Captures implements [coppice.Captures].
-func (s *Store) Captures(ctx context.Context, account coppice.AccountID) ([]coppice.Capture, error) {
-	if err := ctx.Err(); err != nil {
-		return nil, fmt.Errorf("list captures: %w", err)
-	}
-	s.mu.Lock()
-	all := slices.Collect(maps.Values(s.captures))
-	s.mu.Unlock()
-	captures := slices.DeleteFunc(all, func(c coppice.Capture) bool {
-		return account != "" && c.Account != account
+func (s *Store) Captures(ctx context.Context, account coppice.AccountID) (all []coppice.Capture, err error) {
+	err = s.locked(ctx, "list captures", func() error {
+		all = sorted(s.captures, func(c coppice.Capture) bool { return account == "" || c.Account == account },
+			oldestFirst(func(x coppice.Capture) (time.Time, string) { return x.CreatedAt, string(x.ID) }))
+		return nil
 	})
-	slices.SortFunc(captures, func(a, b coppice.Capture) int {
-		return cmp.Or(a.CreatedAt.Compare(b.CreatedAt), cmp.Compare(a.ID, b.ID))
-	})
-	return captures, nil
+	return all, err
 }
 
 // UpdateCapture implements [coppice.Captures].
@@ -93,20 +79,17 @@ func (s *Store) UpdateCapture(ctx context.Context, id coppice.CaptureID, change 
 
 // DropCapture implements [coppice.Captures].
 func (s *Store) DropCapture(ctx context.Context, id coppice.CaptureID) error {
-	if err := ctx.Err(); err != nil {
-		return fmt.Errorf("drop capture %q: %w", id, err)
-	}
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	needed := s.captures[id].Keep
-	for _, vm := range s.vms {
-		needed = needed || vm.Base == id
-	}
-	if needed {
-		return fmt.Errorf("drop capture %q: %w", id, coppice.ErrInUse)
-	}
-	delete(s.captures, id)
-	return nil
+	return s.locked(ctx, fmt.Sprintf("drop capture %q", id), func() error {
+		needed := s.captures[id].Keep
+		for _, vm := range s.vms {
+			needed = needed || vm.Base == id
+		}
+		if needed {
+			return coppice.ErrInUse
+		}
+		delete(s.captures, id)
+		return nil
+	})
 }
 
 // checkBase refuses a row whose capture is not there. The caller holds s.mu.

@@ -2,7 +2,6 @@ package mem
 
 import (
 	"context"
-	"fmt"
 	"slices"
 	"time"
 
@@ -19,36 +18,33 @@ func (s *Store) record(vm coppice.VM, events []coppice.Event) {
 }
 
 // Events implements [coppice.History].
-func (s *Store) Events(ctx context.Context, filter coppice.EventFilter) ([]coppice.Event, error) {
-	if err := ctx.Err(); err != nil {
-		return nil, fmt.Errorf("list events: %w", err)
-	}
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	var events []coppice.Event
-	for _, e := range s.events {
-		if e.Seq > filter.After && (filter.Account == "" || filter.Account == e.Account) && (filter.VM == "" || filter.VM == e.VM) {
-			events = append(events, e)
+func (s *Store) Events(ctx context.Context, filter coppice.EventFilter) (events []coppice.Event, err error) {
+	err = s.locked(ctx, "list events", func() error {
+		for _, e := range s.events {
+			if e.Seq > filter.After && (filter.Account == "" || filter.Account == e.Account) && (filter.VM == "" || filter.VM == e.VM) {
+				events = append(events, e)
+			}
 		}
-	}
-	if n := min(filter.Limit, len(events)); filter.Newest {
-		return events[len(events)-n:], nil
-	} else {
-		return events[:n], nil
-	}
+		if n := min(filter.Limit, len(events)); filter.Newest {
+			events = events[len(events)-n:]
+		} else {
+			events = events[:n]
+		}
+		return nil
+	})
+	return events, err
 }
 
 // ForgetEvents implements [coppice.History].
-func (s *Store) ForgetEvents(ctx context.Context, before time.Time) (int, error) {
-	if err := ctx.Err(); err != nil {
-		return 0, fmt.Errorf("forget events: %w", err)
-	}
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	had := len(s.events)
-	s.events = slices.DeleteFunc(s.events, func(e coppice.Event) bool {
-		vm := s.vms[e.VM]
-		return vm.Deleted() && vm.DeletedAt.Before(before)
+func (s *Store) ForgetEvents(ctx context.Context, before time.Time) (forgotten int, err error) {
+	err = s.locked(ctx, "forget events", func() error {
+		had := len(s.events)
+		s.events = slices.DeleteFunc(s.events, func(e coppice.Event) bool {
+			vm := s.vms[e.VM]
+			return vm.Deleted() && vm.DeletedAt.Before(before)
+		})
+		forgotten = had - len(s.events)
+		return nil
 	})
-	return had - len(s.events), nil
+	return forgotten, err
 }

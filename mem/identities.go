@@ -1,11 +1,11 @@
 package mem
 
 import (
-	"cmp"
 	"context"
 	"fmt"
 	"maps"
 	"slices"
+	"time"
 
 	"github.com/coppice-vm/coppice"
 )
@@ -39,9 +39,7 @@ func (s *Store) Identity(ctx context.Context, id coppice.IdentityID) (i coppice.
 // Identities implements [coppice.Identities].
 func (s *Store) Identities(ctx context.Context, account coppice.AccountID) (all []coppice.Identity, err error) {
 	err = s.locked(ctx, "list identities", func() error {
-		all = sorted(s.identities, func(i coppice.Identity) bool { return i.Account == account }, func(a, b coppice.Identity) int {
-			return cmp.Or(a.CreatedAt.Compare(b.CreatedAt), cmp.Compare(a.ID, b.ID))
-		})
+		all = sorted(s.identities, func(i coppice.Identity) bool { return i.Account == account }, oldestFirst(func(x coppice.Identity) (time.Time, string) { return x.CreatedAt, string(x.ID) }))
 		return nil
 	})
 	return all, err
@@ -101,9 +99,7 @@ func (s *Store) TokenByHash(ctx context.Context, hash coppice.SecretHash) (found
 // Tokens implements [coppice.Tokens].
 func (s *Store) Tokens(ctx context.Context, identity coppice.IdentityID) (all []coppice.Token, err error) {
 	err = s.locked(ctx, "list tokens", func() error {
-		all = sorted(s.tokens, func(t coppice.Token) bool { return t.Identity == identity }, func(a, b coppice.Token) int {
-			return cmp.Or(a.CreatedAt.Compare(b.CreatedAt), cmp.Compare(a.ID, b.ID))
-		})
+		all = sorted(s.tokens, func(t coppice.Token) bool { return t.Identity == identity }, oldestFirst(func(x coppice.Token) (time.Time, string) { return x.CreatedAt, string(x.ID) }))
 		return nil
 	})
 	return all, err
@@ -162,9 +158,7 @@ func (s *Store) grantOf(identity coppice.IdentityID, vm coppice.VMID) (coppice.G
 // Grants implements [coppice.Grants].
 func (s *Store) Grants(ctx context.Context, identity coppice.IdentityID) (all []coppice.Grant, err error) {
 	err = s.locked(ctx, "list grants", func() error {
-		all = sorted(s.grants, func(g coppice.Grant) bool { return g.Identity == identity }, func(a, b coppice.Grant) int {
-			return cmp.Or(a.GrantedAt.Compare(b.GrantedAt), cmp.Compare(a.ID, b.ID))
-		})
+		all = sorted(s.grants, func(g coppice.Grant) bool { return g.Identity == identity }, oldestFirst(func(x coppice.Grant) (time.Time, string) { return x.GrantedAt, string(x.ID) }))
 		return nil
 	})
 	return all, err

@@ -9,36 +9,31 @@ import (
 
 // SetLimits implements [coppice.Quotas].
 func (s *Store) SetLimits(ctx context.Context, account coppice.AccountID, limits coppice.Limits) error {
-	if err := ctx.Err(); err != nil {
-		return fmt.Errorf("set limits of account %q: %w", account, err)
-	}
-	if account == "" {
-		return fmt.Errorf("set limits: no account")
-	}
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	s.limits[account] = limits
-	return nil
+	return s.locked(ctx, fmt.Sprintf("set limits of account %q", account), func() error {
+		if account == "" {
+			return errIncomplete
+		}
+		s.limits[account] = limits
+		return nil
+	})
 }
 
 // Limits implements [coppice.Quotas].
-func (s *Store) Limits(ctx context.Context, account coppice.AccountID) (coppice.Limits, error) {
-	if err := ctx.Err(); err != nil {
-		return coppice.Limits{}, fmt.Errorf("read limits of account %q: %w", account, err)
-	}
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	return s.limitsOf(account), nil
+func (s *Store) Limits(ctx context.Context, account coppice.AccountID) (limits coppice.Limits, err error) {
+	err = s.locked(ctx, fmt.Sprintf("read limits of account %q", account), func() error {
+		limits = s.limitsOf(account)
+		return nil
+	})
+	return limits, err
 }
 
 // Usage implements [coppice.Quotas].
-func (s *Store) Usage(ctx context.Context, account coppice.AccountID) (coppice.Usage, error) {
-	if err := ctx.Err(); err != nil {
-		return coppice.Usage{}, fmt.Errorf("read usage of account %q: %w", account, err)
-	}
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	return s.usageOf(account), nil
+func (s *Store) Usage(ctx context.Context, account coppice.AccountID) (usage coppice.Usage, err error) {
+	err = s.locked(ctx, fmt.Sprintf("read usage of account %q", account), func() error {
+		usage = s.usageOf(account)
+		return nil
+	})
+	return usage, err
 }
 
 // limitsOf returns an account's limits. The caller holds s.mu, here and below.

@@ -1,9 +1,9 @@
 package mem
 
 import (
-	"cmp"
 	"context"
 	"fmt"
+	"time"
 
 	"github.com/coppice-vm/coppice"
 )
@@ -44,9 +44,7 @@ func (s *Store) SSHKeyByFingerprint(ctx context.Context, fingerprint string) (fo
 // SSHKeys implements [coppice.SSHKeys].
 func (s *Store) SSHKeys(ctx context.Context, account coppice.AccountID) (all []coppice.SSHKey, err error) {
 	err = s.locked(ctx, "list SSH keys", func() error {
-		all = sorted(s.sshKeys, func(k coppice.SSHKey) bool { return k.Account == account }, func(a, b coppice.SSHKey) int {
-			return cmp.Or(a.CreatedAt.Compare(b.CreatedAt), cmp.Compare(a.ID, b.ID))
-		})
+		all = sorted(s.sshKeys, func(k coppice.SSHKey) bool { return k.Account == account }, oldestFirst(func(x coppice.SSHKey) (time.Time, string) { return x.CreatedAt, string(x.ID) }))
 		return nil
 	})
 	return all, err

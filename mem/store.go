@@ -4,9 +4,8 @@ import (
 	"cmp"
 	"context"
 	"fmt"
-	"maps"
-	"slices"
 	"sync"
+	"time"
 
 	"github.com/coppice-vm/coppice"
 )
@@ -38,54 +37,43 @@ func NewStore() *Store {
 
 // InsertVM implements [coppice.Store].
 func (s *Store) InsertVM(ctx context.Context, vm coppice.VM) error {
-	if err := cmp.Or(ctx.Err(), checkVM(vm)); err != nil {
-		return fmt.Errorf("insert VM %q: %w", vm.ID, err)
-	}
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	if _, taken := s.vms[vm.ID]; taken {
-		return fmt.Errorf("insert VM %q: %w", vm.ID, coppice.ErrExists)
-	}
-	if err := cmp.Or(s.checkOwner(vm.Account), s.checkBase(vm)); err != nil {
-		return fmt.Errorf("insert VM %q: %w", vm.ID, err)
-	}
-	s.vms[vm.ID] = vm
-	if err := s.admit(vm.Account, coppice.Usage{}, vm.Usage()); err != nil {
-		delete(s.vms, vm.ID)
-		return fmt.Errorf("insert VM %q: %w", vm.ID, err)
-	}
-	return nil
+	return s.locked(ctx, fmt.Sprintf("insert VM %q", vm.ID), func() error {
+		if err := checkVM(vm); err != nil {
+			return err
+		}
+		if _, taken := s.vms[vm.ID]; taken {
+			return coppice.ErrExists
+		}
+		if err := cmp.Or(s.checkOwner(vm.Account), s.checkBase(vm)); err != nil {
+			return err
+		}
+		s.vms[vm.ID] = vm
+		err := s.admit(vm.Account, coppice.Usage{}, vm.Usage())
+		if err != nil {
+			delete(s.vms, vm.ID)
+		}
+		return err
+	})
 }
 
 // VM implements [coppice.Store].
-func (s *Store) VM(ctx context.Context, id coppice.VMID) (coppice.VM, error) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	vm, ok := s.vms[id]
-	switch {
-	case ctx.Err() != nil:
-		return coppice.VM{}, fmt.Errorf("read VM %q: %w", id, ctx.Err())
-	case !ok:
-		return coppice.VM{}, fmt.Errorf("read VM %q: %w", id, coppice.ErrNoVM)
-	}
-	return vm, nil
+func (s *Store) VM(ctx context.Context, id coppice.VMID) (vm coppice.VM, err error) {
+	err = s.locked(ctx, fmt.Sprintf("read VM %q", id), func() (err error) {
+		vm, err = have(s.vms, id, coppice.ErrNoVM)
+		return err
+	})
+	return vm, err
 }
 
 // VMs implements [coppice.Store].
-func (s *Store) VMs(ctx context.Context, filter coppice.VMFilter) ([]coppice.VM, error) {
-	if err := ctx.Err(); err != nil {
-		return nil, fmt.Errorf("list VMs: %w", err)
-	}
-	s.mu.Lock()
-	all := slices.Collect(maps.Values(s.vms))
-	s.mu.Unlock()
-	vms := slices.DeleteFunc(all, func(vm coppice.VM) bool {
-		return filter.Account != "" && vm.Account != filter.Account || vm.Deleted() && !filter.Deleted
+func (s *Store) VMs(ctx context.Context, filter coppice.VMFilter) (all []coppice.VM, err error) {
+	err = s.locked(ctx, "list VMs", func() error {
+		all = sorted(s.vms, func(vm coppice.VM) bool {
+			return (filter.Account == "" || vm.Account == filter.Account) && (filter.Deleted || !vm.Deleted())
+		}, oldestFirst(func(x coppice.VM) (time.Time, string) { return x.CreatedAt, string(x.ID) }))
+		return nil
 	})
-	slices.SortFunc(vms, func(a, b coppice.VM) int {
-		return cmp.Or(a.CreatedAt.Compare(b.CreatedAt), cmp.Compare(a.ID, b.ID))
-	})
-	return vms, nil
+	return all, err
 }
 
 // UpdateVM implements [coppice.Store].
