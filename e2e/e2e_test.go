@@ -269,3 +269,25 @@ func converse(t *testing.T, c *client.Client, vm, script string) (in io.WriteClo
 	}()
 	return in, bufio.NewScanner(out), func() { <-ended }
 }
+
+// sdk runs tests in npm, with the SDK and what it needs.
+func sdk(t *testing.T, tests ...string) {
+	t.Helper()
+	credentials, err := install.data.ReadCredentials()
+	if err != nil {
+		t.Fatal(err)
+	}
+	npm := exec.CommandContext(t.Context(), "npm", "ci", "--no-audit", "--no-fund")
+	npm.Dir = "npm"
+	if out, err := npm.CombinedOutput(); err != nil {
+		t.Fatalf("npm ci: %v\n%s", err, out)
+	}
+	node := exec.CommandContext(t.Context(), "node", append([]string{"--test", "--test-reporter=spec"}, tests...)...)
+	node.Dir = "npm"
+	node.Env = append(os.Environ(), "FREESTYLE_API_URL="+credentials.URL, "FREESTYLE_API_KEY="+credentials.Key)
+	out, err := node.CombinedOutput()
+	if err != nil {
+		t.Errorf("node: %v", err)
+	}
+	t.Logf("%s", out)
+}

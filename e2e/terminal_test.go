@@ -3,8 +3,6 @@ package e2e
 import (
 	"bytes"
 	"io"
-	"os"
-	"os/exec"
 	"strings"
 	"testing"
 
@@ -102,21 +100,5 @@ func TestTerminalLivesOn(t *testing.T) {
 
 // The SDK's terminals, by the SDK itself with the ws package.
 func TestNPMTerminals(t *testing.T) {
-	credentials, err := install.data.ReadCredentials()
-	if err != nil {
-		t.Fatal(err)
-	}
-	npm := exec.CommandContext(t.Context(), "npm", "ci", "--no-audit", "--no-fund")
-	npm.Dir = "npm"
-	if out, err := npm.CombinedOutput(); err != nil {
-		t.Fatalf("npm ci: %v\n%s", err, out)
-	}
-	node := exec.CommandContext(t.Context(), "node", "--test", "--test-reporter=spec", "pty.test.mjs")
-	node.Dir = "npm"
-	node.Env = append(os.Environ(), "FREESTYLE_API_URL="+credentials.URL, "FREESTYLE_API_KEY="+credentials.Key)
-	out, err := node.CombinedOutput()
-	if err != nil {
-		t.Errorf("node: %v", err)
-	}
-	t.Logf("%s", out)
+	sdk(t, "pty.test.mjs")
 }

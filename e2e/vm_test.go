@@ -8,7 +8,6 @@ import (
 	"fmt"
 	"io"
 	"os"
-	"os/exec"
 	"path/filepath"
 	"strconv"
 	"strings"
@@ -22,23 +21,7 @@ import (
 
 // The SDK's own page, by the SDK itself.
 func TestNPMClient(t *testing.T) {
-	credentials, err := install.data.ReadCredentials()
-	if err != nil {
-		t.Fatal(err)
-	}
-	npm := exec.CommandContext(t.Context(), "npm", "ci", "--no-audit", "--no-fund")
-	npm.Dir = "npm"
-	if out, err := npm.CombinedOutput(); err != nil {
-		t.Fatalf("npm ci: %v\n%s", err, out)
-	}
-	node := exec.CommandContext(t.Context(), "node", "--test", "--test-reporter=spec", "--test-concurrency=1", "lifecycle.test.mjs", "identities.test.mjs")
-	node.Dir = "npm"
-	node.Env = append(os.Environ(), "FREESTYLE_API_URL="+credentials.URL, "FREESTYLE_API_KEY="+credentials.Key)
-	out, err := node.CombinedOutput()
-	if err != nil {
-		t.Errorf("node: %v", err)
-	}
-	t.Logf("%s", out)
+	sdk(t, "--test-concurrency=1", "lifecycle.test.mjs", "identities.test.mjs")
 }
 
 // A shutdown leaves the file system clean, whoever asks for it: the next boot
