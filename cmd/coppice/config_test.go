@@ -49,6 +49,7 @@ func TestConfigPrecedence(t *testing.T) {
 		spares:        "2",
 		husks:         "2",
 		history:       "30",
+		afterReboot:   "stopped",
 		memoryReserve: "1G", memoryOvercommit: "10", storageReserve: "2G", evictBelow: "3G", evictUntil: "5G",
 		logLevel:  "info",
 		logFormat: "json",
