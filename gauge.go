@@ -17,3 +17,14 @@ type Capacity struct {
 	// FreeStorageMiB can still be written there.
 	FreeStorageMiB int64
 }
+
+// A Host is what a host has, and what VMs, of all accounts, take of it.
+type Host struct {
+	Capacity
+	VMM string // what runs the VMs: its kind and version
+	// Running VMs, and the memory that their guests have in sum.
+	Running    int
+	RunningMiB int64
+	// Spares and Husks are VMs and processes made ahead.
+	Spares, Husks int
+}

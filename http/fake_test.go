@@ -190,6 +190,10 @@ func (f *fakeVMs) VMs(_ context.Context, account coppice.AccountID, deleted bool
 	return vms, nil
 }
 
+func (f *fakeVMs) Host(context.Context) (coppice.Host, error) {
+	return coppice.Host{Capacity: coppice.Capacity{MemoryMiB: 8192, FreeMemoryMiB: 4096}, VMM: "QEMU", Running: 2}, f.fail
+}
+
 func (f *fakeVMs) Ways() []coppice.Way {
 	return []coppice.Way{
 		{Ask: "start", From: coppice.Failed, Works: coppice.Running, Fails: coppice.Stopped},

@@ -65,6 +65,8 @@ func (s *Server) routes() []route {
 		{"DELETE", "/v1/vms/snapshots/{snapshot_id}", owner, "deleteSnapshot", "Delete a snapshot; VMs that came from it go on", typed(s.deleteSnapshot)},
 
 		{"GET", "/v1/limits", owner, "limits", "Say what the account may have at a time, and what it has", typed(s.limits)},
+		{"GET", "/v1/host", admin, "host", "Say what the host has, and what VMs take of it", typed(s.host)},
+		{"GET", "/v1/doctor", admin, "doctor", "Look at the host: what is missing, and how to mend it", typed(s.doctor)},
 		{"GET", "/v1/lifecycle", owner, "lifecycle", "Say what may be asked of a VM in which state, and where that leads", typed(s.lifecycle)},
 		{"GET", "/v1/events", owner, "events", "Report what happens to VMs, as server-sent events; comments say that the stream lives", plain(s.events, returns("text/event-stream"))},
 		{"GET", "/v1/ssh", holder, "sshGateway", "Say where SSH to VMs is served, and the key it is known by", typed(s.sshGateway)},

@@ -65,6 +65,8 @@ type VMs interface {
 	SetEgress(ctx context.Context, account coppice.AccountID, id coppice.VMID, egress coppice.Egress) (coppice.Link, error)
 	// Limits returns what the account may have at a time, and what it has.
 	Limits(ctx context.Context, account coppice.AccountID) (coppice.Limits, coppice.Usage, error)
+	// Host says what the host has, and what VMs take of it.
+	Host(ctx context.Context) (coppice.Host, error)
 	// Ways lists what may be asked of a VM in each state.
 	Ways() []coppice.Way
 	// Tree returns the account's VMs and snapshots, and what they come from.
@@ -98,7 +100,7 @@ type Access interface {
 	Identities
 }
 
-// Config is what a [Server] needs. All of it is required but Ingress, SSH and Dashboard.
+// Config is what a [Server] needs. All of it is required but Ingress, SSH, Doctor and Dashboard.
 type Config struct {
 	VMs     VMs
 	Access  Access
@@ -112,6 +114,8 @@ type Config struct {
 	// Ingress says where the ports of VMs are by HTTP, if they are anywhere.
 	Ingress api.Ingress
 	SSH     api.SSHGateway // no port: there is none
+	// Doctor looks at the host, and says what it found.
+	Doctor func(context.Context) []api.Finding
 	// Dashboard serves / and what is below /assets/, to anyone.
 	Dashboard http.Handler
 }

@@ -54,10 +54,12 @@ func (s *stock[T]) keep(ctx context.Context, make func(context.Context) (T, erro
 	}
 }
 
-func (s *stock[T]) full() bool {
+func (s *stock[T]) full() bool { return s.len() >= s.want }
+
+func (s *stock[T]) len() int {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	return len(s.items) >= s.want
+	return len(s.items)
 }
 
 func (s *stock[T]) put(item T) {

@@ -48,19 +48,15 @@ is left. --repair mends what can be mended without harm.`,
 	return cmd
 }
 
-// A finding is one thing that the doctor looked at.
-type finding struct {
-	Name   string `json:"name"`
-	Broken bool   `json:"broken"`
-	Text   string `json:"text"`
-	// Fix is what to do about it; empty if nothing needs doing.
-	Fix string `json:"fix,omitempty"`
-}
+// A finding is one thing that the doctor looked at. Its fix is what to do about
+// it; empty if nothing needs doing.
+type finding = api.Finding
 
 const fixUp = "make up (or: coppice up)"
 
-func (m *Main) doctor(ctx context.Context) error {
-	findings := []finding{
+// findings looks at everything.
+func (m *Main) findings(ctx context.Context) []finding {
+	return []finding{
 		{Name: "coppice", Text: version()},
 		{Name: "machine", Text: describeMachine().String()},
 		findPackages(),
@@ -76,6 +72,10 @@ func (m *Main) doctor(ctx context.Context) error {
 		m.findSSH(),
 		m.findAhead(ctx),
 	}
+}
+
+func (m *Main) doctor(ctx context.Context) error {
+	findings := m.findings(ctx)
 	broken := 0
 	for _, f := range findings {
 		if f.Broken {

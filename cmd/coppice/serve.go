@@ -151,6 +151,7 @@ func (d *daemon) serve(ctx context.Context, c config, db *sqlite.DB) (err error)
 	d.server, err = http.New(http.Config{
 		VMs: d.manager, Access: authority, Log: d.log, Version: version(), SpoolDir: c.data, SSH: sshGateway,
 		Domains: directory, Ingress: where, Dashboard: dashboard.Handler(),
+		Doctor: (&Main{config: c, Getenv: func(string) string { return "" }}).findings,
 		Ready: func(ctx context.Context) error {
 			_, err := db.VMs(ctx, coppice.VMFilter{})
 			return err

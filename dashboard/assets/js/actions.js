@@ -55,6 +55,7 @@ function Fork({ vm, onClose }) {
     }));
     for (const error of made.errors ?? []) toast(`${error.message} (${error.code})`, "problem");
     toast(`${plural(made.forks.length, "fork")} of ${nameOf(vm)} made.`);
+    location.hash = "#/tree";
   };
   return html`<${Dialog} title=${`Fork ${nameOf(vm)}`} action=${`Fork into ${Number(count) || "…"}`} ready=${Number(count) >= 1 && Number(count) <= 100} onSubmit=${fork} onClose=${onClose}>
     <p class="quiet">${vm.state === "stopped" ? "The forks boot from copies of its disk." : "The forks go on from where it is now, memory and processes too. It goes on itself."}</p>

@@ -7,7 +7,8 @@ const kept = "coppice.session";
 /** What the API refused: its code and its sentence for people. */
 export class Refusal extends Error {
   constructor(status, body) {
-    super(body.message || `The daemon answered ${status}.`);
+    const message = body.message || `the daemon answered ${status}`;
+    super(message[0].toUpperCase() + message.slice(1));
     this.status = status;
     this.code = body.code || "";
     this.body = body;

@@ -24,8 +24,8 @@ export function useKeys(keys) {
 }
 
 const table = [
-  ["Everywhere", [["g m", "Machines"], ["c", "Create a machine"], ["?", "These keys"]]],
-  ["In a list", [["/", "Search"], ["j", "Next"], ["k", "Previous"], ["Enter", "Open"]]],
+  ["Everywhere", [["g m", "Machines"], ["g t", "Tree"], ["g h", "Host"], ["c", "Create a machine"], ["?", "These keys"]]],
+  ["In a list", [["/", "Search"], ["j", "Next"], ["k", "Previous"], ["Enter", "Open"], ["← →", "In the tree: fold, unfold"]]],
   ["At a machine", [["1 – 5", "Its parts"], ["f", "Fork it"], ["u", "Back to the list"]]],
 ];
 

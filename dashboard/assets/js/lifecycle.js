@@ -1,9 +1,8 @@
 // The life of a machine, as a diagram: where it is, and where each step leads.
 // The steps are what the API says; only where they are drawn is said here.
 
-import { useEffect, useState } from "../vendor/preact.js";
 import { doing, lifecycle } from "./live.js";
-import { Glyph, html } from "./ui.js";
+import { Glyph, html, narrow, useMedia } from "./ui.js";
 import { allowed } from "./actions.js";
 
 const layouts = {
@@ -78,8 +77,7 @@ function Node({ name, label, now, layout }) {
 export function Lifecycle({ vm }) {
   const steps = lifecycle.use();
   const busy = doing.use()[vm.id];
-  const narrow = useMedia("(max-width: 720px)");
-  const layout = narrow ? layouts.narrow : layouts.wide;
+  const layout = useMedia(narrow) ? layouts.narrow : layouts.wide;
   // In a state that passes it is on its way: the shape turns where it comes from or goes.
   const at = { starting: "running", building: "running", suspending: "suspended" }[vm.state] ?? vm.state;
   const next = steps.filter((s) => s.from === vm.state && allowed(vm, steps).includes(s.ask));
@@ -93,15 +91,4 @@ export function Lifecycle({ vm }) {
       <${Node} name="forks" label="forks" layout=${layout} />
     </svg>
   </figure>`;
-}
-
-function useMedia(query) {
-  const [matches, setMatches] = useState(matchMedia(query).matches);
-  useEffect(() => {
-    const media = matchMedia(query);
-    const changed = () => setMatches(media.matches);
-    media.addEventListener("change", changed);
-    return () => media.removeEventListener("change", changed);
-  }, [query]);
-  return matches;
 }

@@ -7,6 +7,8 @@ import { Dialogs, Icon, Toasts, attempt, dialog, html } from "./ui.js";
 import { SignIn } from "./signin.js";
 import { Machines, createMachine } from "./machines.js";
 import { Machine } from "./machine.js";
+import { Tree } from "./tree.js";
+import { Host } from "./host.js";
 import { Keys, useKeys } from "./keys.js";
 
 const place = cell(location.hash);
@@ -14,6 +16,8 @@ addEventListener("hashchange", () => place.set(location.hash));
 
 const pages = [
   { at: "", title: "Machines", draw: () => html`<${Machines} />` },
+  { at: "tree", title: "Tree", draw: () => html`<${Tree} />` },
+  { at: "host", title: "Host", draw: () => html`<${Host} />` },
   { at: "vm", title: "Machine", draw: ([id, ...rest]) => html`<${Machine} key=${id} id=${id} rest=${rest} />`, under: "" },
 ];
 
@@ -34,6 +38,8 @@ function Frame() {
   useEffect(() => { document.title = `${page.title} · coppice`; }, [page]);
   useKeys({
     "g m": () => { location.hash = "#/"; },
+    "g t": () => { location.hash = "#/tree"; },
+    "g h": () => { location.hash = "#/host"; },
     c: createMachine,
     "?": () => dialog.set((close) => html`<${Keys} onClose=${close} />`),
   });

@@ -84,6 +84,7 @@ const icons = {
   file: "M4 1.8h5.2L12 4.6v9.6H4zM9 2v2.8h2.8",
   folder: "M1.8 3.5h4.4l1.4 1.7h6.6v7.6H1.8z",
   refresh: "M13 8a5 5 0 1 1-1.5-3.6M13 2.2v2.9h-2.9",
+  open: "M4.5 6.5 8 10l3.5-3.5",
   close: "M4 4l8 8M12 4l-8 8",
   out: "M6 3H3v10h3M7 8h6.5M10.8 5.2 13.6 8l-2.8 2.8",
   link: "M9.5 2.5h4v4M13.2 2.8 7.5 8.5M11.5 9.5v4h-9v-9h4",
@@ -127,6 +128,20 @@ export function Bar({ parts, whole, label }) {
     ${parts.map((p) => html`<i class=${p.kind} style=${{ width: `${whole ? (100 * p.value) / whole : 0}%` }} />`)}
   </div>`;
 }
+
+/** Whether a media query matches, as long as the component is drawn. */
+export function useMedia(query) {
+  const [matches, setMatches] = useState(matchMedia(query).matches);
+  useEffect(() => {
+    const media = matchMedia(query);
+    const changed = () => setMatches(media.matches);
+    media.addEventListener("change", changed);
+    return () => media.removeEventListener("change", changed);
+  }, [query]);
+  return matches;
+}
+
+export const narrow = "(max-width: 720px)";
 
 // Dialogs.
 
