@@ -5,28 +5,17 @@ import (
 	"fmt"
 	"io/fs"
 	"os"
-	"runtime"
 
 	"golang.org/x/sys/unix"
 
 	"github.com/coppice-vm/coppice"
+	"github.com/coppice-vm/coppice/internal/thread"
 )
-
-// onThread runs f on a thread that is thrown away afterwards: whatever f did to
-// it, no other goroutine gets it.
-func onThread(f func() error) error {
-	done := make(chan error)
-	go func() {
-		runtime.LockOSThread() // and never unlock
-		done <- f()
-	}()
-	return <-done
-}
 
 // inside runs f on a thread in a network namespace. Sockets made there belong
 // there for good, and can be used anywhere.
 func inside(ns *os.File, f func() error) error {
-	return onThread(func() error {
+	return thread.Run(func() error {
 		if err := unix.Setns(int(ns.Fd()), unix.CLONE_NEWNET); err != nil {
 			return fmt.Errorf("enter %s: %w", ns.Name(), err)
 		}
@@ -37,7 +26,7 @@ func inside(ns *os.File, f func() error) error {
 // newNamespace returns a new network namespace in which furnish has been run.
 // It goes when it is closed, unless it is kept.
 func newNamespace(furnish func() error) (ns *os.File, err error) {
-	err = onThread(func() error {
+	err = thread.Run(func() error {
 		if err := unix.Unshare(unix.CLONE_NEWNET); err != nil {
 			return fmt.Errorf("make a network namespace: %w", err)
 		}
