@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"runtime"
 	"slices"
+	"unsafe"
 
 	"golang.org/x/sys/unix"
 )
@@ -15,9 +16,15 @@ import (
 type Freezer struct {
 	pid  int
 	code code
-	// scratch is the address of frameSize bytes in the process that it does not use.
+	// scratch is the address of scratchSize bytes in the process that it does not
+	// use: of a frame, and of an argument after it.
 	scratch uint64
 }
+
+const (
+	argumentSize = uint64(unsafe.Sizeof(argument{}))
+	scratchSize  = frameSize + argumentSize
+)
 
 // NewFreezer prepares a process for being copied: its copies have the area keep,
 // even if the process had said they should not, and little else. It may be
@@ -44,7 +51,7 @@ func (f *Freezer) prepare(keep Area, rest []Area) error {
 	if err != nil {
 		return err
 	}
-	f.scratch, err = t.call(unix.SYS_MMAP, 0, frameSize, unix.PROT_READ|unix.PROT_WRITE,
+	f.scratch, err = t.call(unix.SYS_MMAP, 0, scratchSize, unix.PROT_READ|unix.PROT_WRITE,
 		unix.MAP_PRIVATE|unix.MAP_ANONYMOUS, ^uint64(0), 0)
 	if err == nil {
 		err = t.protect(f.scratch)
@@ -57,7 +64,31 @@ func (f *Freezer) prepare(keep Area, rest []Area) error {
 			err = t.madvise(area, unix.MADV_DONTFORK)
 		}
 	}
+	if err == nil {
+		err = f.ignoreChildren(t)
+	}
 	return errors.Join(err, t.detach())
+}
+
+// ignoreChildren has the kernel bury the copies, which are children of the
+// process: it would not, and does not learn of them.
+func (f *Freezer) ignoreChildren(t *tracee) error {
+	const ignore, wordSize = 1, 8               // SIG_IGN
+	action, err := f.argument(argument{ignore}) // the kernel's struct sigaction begins with the handler
+	if err != nil {
+		return err
+	}
+	_, err = t.call(unix.SYS_RT_SIGACTION, uint64(unix.SIGCHLD), action, 0, wordSize)
+	return err
+}
+
+// An argument is a structure of words that a system call takes.
+type argument [8]uint64
+
+// argument puts an argument into the process's memory, and returns where it is.
+func (f *Freezer) argument(a argument) (address uint64, err error) {
+	address = f.scratch + frameSize
+	return address, write(f.pid, address, (*[argumentSize]byte)(unsafe.Pointer(&a))[:])
 }
 
 // A Copy is a frozen copy of a process: a second process with the same memory,
@@ -111,6 +142,20 @@ func (c *Copy) Release() error {
 // nowhere is an address that nothing is mapped at.
 const nowhere = 16
 
+// clone has the process make a child; process 1 of a namespace may have no
+// siblings. It is not the older system call: if the caller is killed when the
+// process is about to make it, QEMU's own rules hold again, and for that one they
+// are to be killed.
+func (f *Freezer) clone(t *tracee) error {
+	// struct clone_args: flags, pidfd, child_tid, parent_tid, exit_signal, stack, stack_size, tls.
+	args, err := f.argument(argument{4: uint64(unix.SIGCHLD), 5: nowhere, 6: nowhere})
+	if err != nil {
+		return err
+	}
+	_, err = t.call(unix.SYS_CLONE3, args, argumentSize)
+	return err
+}
+
 // make has the process clone itself.
 func (c *Copy) make(f *Freezer) error {
 	t, err := attach(f.pid, f.code)
@@ -118,8 +163,7 @@ func (c *Copy) make(f *Freezer) error {
 		return err
 	}
 	if err = t.protect(f.scratch); err == nil {
-		// The copy is a sibling: the process does not learn of it.
-		_, err = t.call(unix.SYS_CLONE, unix.CLONE_PARENT|uint64(unix.SIGCHLD), nowhere)
+		err = f.clone(t)
 	}
 	err = errors.Join(err, t.detach())
 	c.PID = t.child

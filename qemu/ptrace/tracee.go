@@ -109,12 +109,20 @@ func (t *tracee) protect(address uint64) error {
 	if err != nil {
 		return err
 	}
-	local := []unix.Iovec{{Base: &b[0], Len: uint64(len(b))}}
-	remote := []unix.RemoteIovec{{Base: uintptr(address), Len: len(b)}}
-	if n, err := unix.ProcessVMWritev(t.pid, local, remote, 0); err != nil || n != len(b) {
-		return fmt.Errorf("prepare the way back: %d bytes of %d: %w", n, len(b), err)
+	if err := write(t.pid, address, b); err != nil {
+		return fmt.Errorf("prepare the way back: %w", err)
 	}
 	t.stack = address
+	return nil
+}
+
+// write writes to the memory of a process.
+func write(pid int, address uint64, b []byte) error {
+	local := []unix.Iovec{{Base: &b[0], Len: uint64(len(b))}}
+	remote := []unix.RemoteIovec{{Base: uintptr(address), Len: len(b)}}
+	if n, err := unix.ProcessVMWritev(pid, local, remote, 0); err != nil || n != len(b) {
+		return fmt.Errorf("write %d bytes of %d to process %d: %w", n, len(b), pid, err)
+	}
 	return nil
 }
 
