@@ -25,6 +25,7 @@ const (
 	TraceRecord     TraceKind = "record"            // of a run, by which the next daemon finds it
 	TraceSocket     TraceKind = "socket"            // of a VMM; a run has two
 	TraceLog        TraceKind = "log"               // of a VM's runs
+	TraceUser       TraceKind = "user"              // that a VM's runs have
 	TraceDisk       TraceKind = "disk"              // a file, of a VM or a capture
 	TraceMemory     TraceKind = "memory"            // a file, of a VM or a capture
 	TraceState      TraceKind = "device state"      // a file of a capture

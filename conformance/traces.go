@@ -75,7 +75,8 @@ func poolTraces(t *testing.T, p PoolUnderTest) {
 func hypervisorTraces(t *testing.T, e *hypervisorExam) {
 	m, r := e.restore()
 	running := []coppice.TraceKind{coppice.TraceProcess, coppice.TraceRecord, coppice.TraceSocket, coppice.TraceSocket}
-	runs := func(trace coppice.Trace) bool { return trace.VM == m.VM && trace.Kind != coppice.TraceLog }
+	kept := []coppice.TraceKind{coppice.TraceLog, coppice.TraceUser}
+	runs := func(trace coppice.Trace) bool { return trace.VM == m.VM && !slices.Contains(kept, trace.Kind) }
 	e.ask(r, "print", "for a log")
 	wantTraces(t, e.h, runs, running...)
 	must(t, r.Kill(e.ctx()))

@@ -27,26 +27,21 @@ const networkCard = "virtio-net-device"
 // it asks for a reset: the event may find nobody listening.
 const powerOffTrace = "qemu_system_shutdown_request"
 
-// Descriptors that QEMU inherits, always and maybe.
+// Descriptors that QEMU inherits: always, and the last where there is a network.
 const (
 	qmpFD   = 3
 	agentFD = 4
+	tapFD   = 5 // the host's end of the network card
 )
-
-// A fittings are the descriptors that not every QEMU inherits; 0 is none.
-type fittings struct {
-	state int // of the devices
-	tap   int // the host's end of the network card
-}
 
 // sandbox is what QEMU forbids itself once it runs.
 const sandbox = "on,obsolete=deny,elevateprivileges=deny,spawn=deny,resourcecontrol=deny"
 
 // arguments returns QEMU's command line for a machine, without the program's
-// name. A guest begins paused. A machine that neither boots nor has a state
-// waits to be given one. It has a network card if there is a tap. What describes the hardware must be the same when a
+// name. A guest begins paused; a machine that does not boot waits to be given
+// what it continues. What describes the hardware must be the same when a
 // capture is made and when it is restored.
-func arguments(m coppice.Machine, accel Accel, console string, fit fittings) []string {
+func arguments(m coppice.Machine, accel Accel, console string, networked bool) []string {
 	args := []string{
 		"-nodefaults", "-no-user-config", "-display", "none",
 		"-sandbox", sandbox,
@@ -61,8 +56,8 @@ func arguments(m coppice.Machine, accel Accel, console string, fit fittings) []s
 	args = append(args,
 		"-smp", fmt.Sprint(m.Size.VCPUs),
 		"-m", fmt.Sprintf("%dM", m.Size.MemoryMiB),
-		// A private mapping: the file is the base of many VMs and never written.
-		// QEMU opens it for writing all the same; only 8.2 and newer can be told
+		// A private mapping of the VM's own file, or of the one that stands in for
+		// a capture's: QEMU opens it for writing; only 8.2 and newer can be told
 		// not to. Nothing here punches holes in RAM, so there is no balloon.
 		"-object", asJSON(map[string]any{
 			"qom-type": "memory-backend-file", "id": "ram", "size": m.Size.MemoryMiB << 20,
@@ -90,18 +85,14 @@ func arguments(m coppice.Machine, accel Accel, console string, fit fittings) []s
 		"-trace", powerOffTrace,
 		"-S",
 	)
-	if fit.tap != 0 {
-		args = append(args, "-netdev", fmt.Sprintf("tap,id=net,fd=%d", fit.tap), "-device", networkCard+",netdev=net,mac="+coppice.GuestMAC)
+	if networked {
+		args = append(args, "-netdev", fmt.Sprintf("tap,id=net,fd=%d", tapFD), "-device", networkCard+",netdev=net,mac="+coppice.GuestMAC)
 	}
 	if m.Boot != nil {
 		return append(args, "-kernel", m.Boot.Kernel, "-initrd", m.Boot.Initrd, "-append", cmdline(m.Boot.Cmdline, accel))
 	}
 	// What xen-save-devices-state writes has no configuration section.
-	args = append(args, "-global", "migration.send-configuration=off")
-	if fit.state == 0 {
-		return append(args, "-incoming", "defer")
-	}
-	return append(args, "-incoming", fmt.Sprintf("fd:%d", fit.state))
+	return append(args, "-global", "migration.send-configuration=off", "-incoming", "defer")
 }
 
 // cmdline returns the kernel's command line: the image's, and for an emulated

@@ -29,16 +29,16 @@ func TestArguments(t *testing.T) {
 		name    string
 		machine coppice.Machine
 		accel   Accel
-		fit     fittings
+		card    bool
 	}{
-		{"boot-tcg", boots, TCG, fittings{}},
-		{"boot-kvm", boots, KVM, fittings{tap: 5}},
-		{"restore-tcg", continues, TCG, fittings{state: 5, tap: 6}},
+		{"boot-tcg", boots, TCG, false},
+		{"boot-kvm", boots, KVM, true},
+		{"restore-tcg", continues, TCG, true},
 	}
 	frequency := regexp.MustCompile(`tsc_early_khz=\d+`)
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
-			got := strings.Join(arguments(tt.machine, tt.accel, "/run/vm, with a comma/console.log", tt.fit), "\n") + "\n"
+			got := strings.Join(arguments(tt.machine, tt.accel, "/run/vm, with a comma/console.log", tt.card), "\n") + "\n"
 			got = frequency.ReplaceAllString(got, "tsc_early_khz=HOST")
 			golden := filepath.Join("testdata", tt.name+".args")
 			if *update {
@@ -63,7 +63,7 @@ func TestHardwareIsTheSame(t *testing.T) {
 	child := m
 	child.VM, child.Disk, child.Boot, child.State = "child", "/e", nil, "/s"
 	hardware := func(m coppice.Machine) (list []string) {
-		args := arguments(m, TCG, "/console", fittings{})
+		args := arguments(m, TCG, "/console", false)
 		for i, arg := range args[:len(args)-1] {
 			switch arg {
 			case "-machine", "-accel", "-cpu", "-smp", "-m", "-device", "-serial":

@@ -29,7 +29,7 @@ func (h *Hypervisor) Attach(ctx context.Context, id coppice.VMID) (coppice.Run, 
 }
 
 func (h *Hypervisor) attach(ctx context.Context, dir runDir) (*run, error) {
-	procs, err := h.open(dir)
+	procs, err := h.openProcesses(dir)
 	if err != nil {
 		return nil, err
 	}
@@ -64,28 +64,6 @@ func (h *Hypervisor) attach(ctx context.Context, dir runDir) (*run, error) {
 	return r, nil
 }
 
-// open returns the processes of a directory, the oldest first.
-func (h *Hypervisor) open(dir runDir) ([]*process, error) {
-	found, err := findProcesses(h.runDir)
-	if err != nil {
-		return nil, err
-	}
-	var procs []*process
-	for _, pid := range found[dir.name()] {
-		p, err := openProcess(h.runDir, dir.name(), pid)
-		if err != nil {
-			for _, p := range procs {
-				p.release()
-			}
-			return nil, err
-		}
-		if p != nil {
-			procs = append(procs, p)
-		}
-	}
-	return procs, nil
-}
-
 // Discard implements [coppice.Hypervisor].
 func (h *Hypervisor) Discard(ctx context.Context, id coppice.VMID) error {
 	dir, err := h.dir(id)
@@ -104,7 +82,7 @@ func (h *Hypervisor) Discard(ctx context.Context, id coppice.VMID) error {
 		}
 		return nil
 	}
-	procs, err := h.open(dir)
+	procs, err := h.openProcesses(dir)
 	if err != nil {
 		return fmt.Errorf("discard %s: %w", id, err)
 	}
@@ -125,7 +103,7 @@ func (h *Hypervisor) Discard(ctx context.Context, id coppice.VMID) error {
 
 // Runs implements [coppice.Hypervisor].
 func (h *Hypervisor) Runs(ctx context.Context) ([]coppice.VMID, error) {
-	found, err := findProcesses(h.runDir)
+	found, err := h.processes()
 	if err != nil {
 		return nil, err
 	}

@@ -47,9 +47,18 @@ func (r *run) capture(ctx context.Context, dst coppice.CaptureFiles, leave coppi
 		return stats, err
 	}
 	r.prepareFreezer(ram)
+	state, err := r.lend(ctx, c.state)
+	if err != nil {
+		return stats, err
+	}
+	defer func() {
+		if err := r.takeBack(context.WithoutCancel(ctx), state); err != nil && r.alive() == nil {
+			r.log.Warn("have QEMU close the file of a capture", "err", err)
+		}
+	}()
 
 	began := time.Now()
-	finish, err := r.halt(ctx, c, ram, dst.State)
+	finish, err := r.halt(ctx, c, ram, state.name())
 	if leave == coppice.LeaveRunning {
 		err = errors.Join(err, r.goOn(ctx))
 		stats.Pause = time.Since(began)
@@ -106,6 +115,7 @@ func (r *run) goOn(ctx context.Context) error {
 type capture struct {
 	base           os.FileInfo // of the memory the guest's is a private copy of
 	memory         *os.File    // to be the guest's; a clone of the base so far
+	state          *os.File    // to be the devices'
 	disk, diskCopy *os.File
 }
 
@@ -133,6 +143,9 @@ func (c *capture) open(m coppice.Machine, dst coppice.CaptureFiles) (err error) 
 	if c.diskCopy, err = os.OpenFile(dst.Disk, os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o600); err != nil {
 		return err
 	}
+	if c.state, err = os.OpenFile(dst.State, os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o600); err != nil {
+		return err
+	}
 	if c.disk, err = os.Open(m.Disk); err != nil {
 		return err
 	}
@@ -141,7 +154,7 @@ func (c *capture) open(m coppice.Machine, dst coppice.CaptureFiles) (err error) 
 }
 
 func (c *capture) close() {
-	for _, f := range []*os.File{c.memory, c.disk, c.diskCopy} {
+	for _, f := range []*os.File{c.memory, c.state, c.disk, c.diskCopy} {
 		if f != nil {
 			f.Close()
 		}

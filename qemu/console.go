@@ -43,7 +43,11 @@ func (h *Hypervisor) RemoveConsole(ctx context.Context, id coppice.VMID) error {
 	if err != nil {
 		return err
 	}
-	return os.RemoveAll(string(dir))
+	if err := os.RemoveAll(string(dir)); err != nil {
+		return err
+	}
+	h.users.drop(dir)
+	return nil
 }
 
 // runLine is the line that introduces a run on the console.

@@ -129,7 +129,7 @@ func testImage(t *testing.T, dir string) coppice.Image {
 		t.Fatal(err)
 	}
 	initrd := filepath.Join(dir, "initrd")
-	if err := os.WriteFile(initrd, append(cpio(init), drivers...), 0o600); err != nil {
+	if err := os.WriteFile(initrd, append(cpio(init), drivers...), 0o644); err != nil {
 		t.Fatal(err)
 	}
 	return coppice.Image{

@@ -7,12 +7,13 @@ import (
 	"os"
 
 	"github.com/coppice-vm/coppice"
+	"github.com/coppice-vm/coppice/qemu/jail"
 	"github.com/coppice-vm/coppice/qemu/ptrace"
 	"github.com/coppice-vm/coppice/qemu/qmp"
 )
 
 // A husk is a QEMU that waits to be told what to continue. It has touched none
-// of its memory, which is a mapping of the VM's own empty file until then.
+// of its memory, which is a mapping of a file of zeroes until then.
 type husk struct {
 	machine  coppice.Machine
 	proc     *process
@@ -50,9 +51,6 @@ func (h *Hypervisor) prepare(ctx context.Context, m coppice.Machine, dir runDir)
 	if err := h.vacant(dir); err != nil {
 		return nil, err
 	}
-	if err := checkMemory(m); err != nil {
-		return nil, err
-	}
 	proc, err := h.launch(m, dir)
 	if err != nil {
 		return nil, errors.Join(err, dir.clear())
@@ -75,7 +73,7 @@ func (p *husk) survey(ctx context.Context, dir runDir) error {
 		return err
 	}
 	client.Close()
-	base, err := os.Stat(p.machine.Memory)
+	base, err := jail.Stat(p.proc.pid, p.machine.Memory)
 	if err != nil {
 		return err
 	}
@@ -107,15 +105,23 @@ func (h *Hypervisor) startPrepared(ctx context.Context, m coppice.Machine, dir r
 	if err != nil || !p.fits(m) || networked != (h.tap != nil) {
 		return nil, errors.Join(err, p.discard(ctx, dir))
 	}
-	if err := errors.Join(checkMemory(m), dir.writeRecord(m), dir.beginConsole(m)); err != nil {
+	if err := checkMemory(m); err != nil {
 		return nil, errors.Join(err, p.discard(ctx, dir))
 	}
-	r, err := h.enliven(ctx, m, dir, p.proc, p.begin)
+	r, err := h.fill(ctx, m, dir, p)
 	if err != nil && ctx.Err() == nil {
 		h.log.Warn("a process that was started ahead is of no use", "vm", m.VM, "err", err)
 		return nil, nil
 	}
 	return r, err
+}
+
+// fill begins a run of m in a husk that fits it, or leaves nothing of that.
+func (h *Hypervisor) fill(ctx context.Context, m coppice.Machine, dir runDir, p *husk) (*run, error) {
+	if err := errors.Join(dir.writeRecord(m), dir.beginConsole(m)); err != nil {
+		return nil, errors.Join(err, p.discard(ctx, dir))
+	}
+	return h.enliven(ctx, m, dir, p.proc, p.begin)
 }
 
 // fits reports whether the husk is of the machine's hardware. The disk may have
@@ -133,14 +139,11 @@ func (p *husk) begin(ctx context.Context, r *run) error {
 		return err
 	}
 	defer memory.Close()
-	var added struct {
-		FD  int `json:"fd"`
-		Set int `json:"fdset-id"`
-	}
-	if err := r.doFile(ctx, "add-fd", nil, memory, &added); err != nil {
+	lent, err := r.lend(ctx, memory)
+	if err != nil {
 		return err
 	}
-	if err := p.remapper.Map(ptrace.Area{Start: p.ram.start, End: p.ram.end}, added.FD); err != nil {
+	if err := p.remapper.Map(ptrace.Area{Start: p.ram.start, End: p.ram.end}, lent.FD); err != nil {
 		return err
 	}
 	if err := p.load(ctx, r); err != nil {
@@ -150,7 +153,7 @@ func (p *husk) begin(ctx context.Context, r *run) error {
 		return err
 	}
 	// Earlier QEMU would not have closed it: it does only while a guest runs.
-	return r.do(ctx, "remove-fd", map[string]any{"fdset-id": added.Set}, nil)
+	return r.takeBack(ctx, lent)
 }
 
 // load has QEMU begin to load the devices.

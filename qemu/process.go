@@ -11,6 +11,8 @@ import (
 	"sync"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/coppice-vm/coppice/qemu/jail"
 )
 
 // nameTag begins the first argument of every QEMU of ours; the run directory follows.
@@ -29,24 +31,17 @@ type process struct {
 
 // spawn starts a QEMU that outlives the daemon. files become its descriptors
 // 3, 4 and so on; log its standard output and error.
-func spawn(binary string, args []string, log *os.File, files ...*os.File) (*process, error) {
+func spawn(j jail.Jail, binary string, args []string, log *os.File, files ...*os.File) (*process, error) {
 	null, err := os.Open(os.DevNull)
 	if err != nil {
 		return nil, err
 	}
 	defer null.Close()
-	var pidfd int
-	p, err := os.StartProcess(binary, args, &os.ProcAttr{
-		Dir:   "/",
-		Env:   []string{}, // the daemon's may hold secrets
-		Files: append([]*os.File{null, log, log}, files...),
-		Sys:   &unix.SysProcAttr{Setsid: true, PidFD: &pidfd},
-	})
+	pid, pidfd, err := j.Start(binary, args, append([]*os.File{null, log, log}, files...))
 	if err != nil {
 		return nil, err
 	}
-	defer p.Release()
-	return hold(p.Pid, pidfd), nil
+	return hold(pid, pidfd), nil
 }
 
 // hold watches the process behind pidfd, which it owns from then on.
@@ -130,9 +125,13 @@ func (p *process) release() {
 	<-p.idle
 }
 
-// findProcesses returns the processes of the run directories below runDir, by
-// the directory's name. There may be two of one: QEMU and its frozen copy.
-func findProcesses(runDir string) (map[string][]int, error) {
+// processes returns the processes of the run directories, by the directory's
+// name. There may be two of one: QEMU and its frozen copy.
+func (h *Hypervisor) processes() (map[string][]int, error) {
+	owners, err := h.users.owners()
+	if err != nil {
+		return nil, err
+	}
 	proc, err := os.Open("/proc")
 	if err != nil {
 		return nil, err
@@ -148,16 +147,37 @@ func findProcesses(runDir string) (map[string][]int, error) {
 		if err != nil {
 			continue
 		}
-		if dir, ok := runName(runDir, pid); ok {
+		if dir, ok := h.runName(owners, pid); ok {
 			found[dir] = append(found[dir], pid)
 		}
 	}
 	return found, nil
 }
 
-// openProcess holds the process with that number if it is the QEMU of the run
-// directory of that name, and returns nil if it is not, or not any more.
-func openProcess(runDir, name string, pid int) (*process, error) {
+// openProcesses holds the processes of a run directory, the oldest first.
+func (h *Hypervisor) openProcesses(dir runDir) (procs []*process, err error) {
+	found, err := h.processes()
+	if err != nil {
+		return nil, err
+	}
+	for _, pid := range found[dir.name()] {
+		p, err := h.openProcess(dir, pid)
+		if err != nil {
+			for _, p := range procs {
+				p.release()
+			}
+			return nil, err
+		}
+		if p != nil {
+			procs = append(procs, p)
+		}
+	}
+	return procs, nil
+}
+
+// openProcess holds the process with that number if it is one of the run
+// directory, and returns nil if it is not, or not any more.
+func (h *Hypervisor) openProcess(dir runDir, pid int) (*process, error) {
 	pidfd, err := unix.PidfdOpen(pid, 0)
 	if errors.Is(err, unix.ESRCH) {
 		return nil, nil
@@ -166,19 +186,49 @@ func openProcess(runDir, name string, pid int) (*process, error) {
 		return nil, fmt.Errorf("open process %d: %w", pid, err)
 	}
 	// What the number means is asked again now that it cannot change.
-	if dir, ok := runName(runDir, pid); !ok || dir != name {
+	owners, err := h.users.owners()
+	if name, ok := h.runName(owners, pid); err != nil || !ok || name != dir.name() {
 		unix.Close(pidfd)
-		return nil, nil
+		return nil, err
 	}
 	return hold(pid, pidfd), nil
 }
 
-// runName returns the name of the run directory below runDir that a process belongs to.
-func runName(runDir string, pid int) (string, bool) {
+// runName returns the name of the run directory that a process belongs to. Its
+// user says so, which it cannot change. What an earlier build started has root
+// for its user and says so itself.
+func (h *Hypervisor) runName(owners map[int]string, pid int) (string, bool) {
+	user, err := userOf(pid)
+	if err != nil {
+		return "", false
+	}
+	if user != 0 {
+		name, ok := owners[user]
+		return name, ok
+	}
 	cmdline, err := os.ReadFile(fmt.Sprintf("/proc/%d/cmdline", pid))
 	if err != nil {
 		return "", false
 	}
 	first, _, _ := bytes.Cut(cmdline, []byte{0})
-	return strings.CutPrefix(string(first), nameTag+runDir+"/")
+	return strings.CutPrefix(string(first), nameTag+h.runDir+"/")
+}
+
+// userOf returns the real user of a process that is more than a name: one is
+// not that has ended and was not buried yet.
+func userOf(pid int) (user int, err error) {
+	status, err := os.ReadFile(fmt.Sprintf("/proc/%d/status", pid))
+	if err != nil {
+		return 0, err
+	}
+	field := func(name string) (value string) {
+		_, rest, _ := strings.Cut(string(status), "\n"+name+":\t")
+		fmt.Sscan(rest, &value)
+		return value
+	}
+	// Only its main thread may have ended: then there are more.
+	if field("State") == "Z" && field("Threads") == "1" {
+		return 0, unix.ESRCH
+	}
+	return strconv.Atoi(field("Uid"))
 }

@@ -5,14 +5,16 @@
 // daemon. All the daemon needs to take it over again lies in its run directory,
 // RunDir/ID:
 //
+//	user         the user that the VM has for as long as it exists
 //	run.json     the machine, written before the process is started
 //	qmp.sock     where QEMU takes commands, from one client at a time
 //	agent.sock   the host's end of the guest's agent port
 //	qemu.log     what QEMU itself says
 //	console.log  what the guest's serial console printed, over all runs
 //
-// The process itself is found by its first argument, which names the run
-// directory: no record of a process id can be lost or come to mean another.
+// The process itself is found by its user: no record of a process id can be lost
+// or come to mean another. Its first argument names the run directory, too, for
+// whoever looks at a list of processes.
 package qemu
 
 import (
@@ -52,7 +54,9 @@ type Config struct {
 	// Tap opens the host's end of a VM's network card, for one process; nil if
 	// machines are to have none.
 	Tap func(coppice.VMID) (*os.File, error)
-	Log *slog.Logger
+	// Users are those that VMs run as; zero is [DefaultUsers].
+	Users Users
+	Log   *slog.Logger
 }
 
 // A Hypervisor is a [coppice.Hypervisor] that runs VMs in QEMU.
@@ -61,6 +65,7 @@ type Hypervisor struct {
 	runDir string
 	accel  Accel
 	tap    func(coppice.VMID) (*os.File, error)
+	users  users
 	log    *slog.Logger
 
 	mu    sync.Mutex
@@ -70,11 +75,13 @@ type Hypervisor struct {
 
 // New returns a hypervisor. It neither starts nor looks for anything yet.
 func New(cfg Config) *Hypervisor {
+	dir := filepath.Clean(cfg.RunDir)
 	return &Hypervisor{
 		binary: cmp.Or(cfg.Binary, defaultBinary),
-		runDir: filepath.Clean(cfg.RunDir),
+		runDir: dir,
 		accel:  cmp.Or(cfg.Accel, TCG),
 		tap:    cfg.Tap,
+		users:  users{Users: cmp.Or(cfg.Users, DefaultUsers), runDir: dir},
 		log:    cfg.Log,
 		runs:   map[coppice.VMID]*run{},
 		husks:  map[coppice.VMID]*husk{},

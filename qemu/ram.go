@@ -6,6 +6,7 @@ import (
 	"context"
 	"fmt"
 	"os"
+	"slices"
 	"syscall"
 	"unsafe"
 
@@ -33,7 +34,9 @@ func guestRAM(pid int, base os.FileInfo) (span, error) {
 			spans = appendSpan(spans, s)
 		}
 	}
-	if len(spans) != 1 || spans[0].size() != uint64(base.Size()) {
+	// Another file, of another device, may have the same number.
+	spans = slices.DeleteFunc(spans, func(s span) bool { return s.size() != uint64(base.Size()) })
+	if len(spans) != 1 {
 		return span{}, fmt.Errorf("process %d does not map %s once and as a whole", pid, base.Name())
 	}
 	return spans[0], nil

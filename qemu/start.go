@@ -38,14 +38,20 @@ func (h *Hypervisor) Start(ctx context.Context, m coppice.Machine) (coppice.Run,
 
 // start begins a run in dir, or leaves nothing of it.
 func (h *Hypervisor) start(ctx context.Context, m coppice.Machine, dir runDir) (*run, error) {
-	r, err := h.startPrepared(ctx, m, dir)
-	if r != nil || err != nil {
+	if r, err := h.startPrepared(ctx, m, dir); r != nil || err != nil {
 		return r, err
 	}
-	if err := h.vacant(dir); err != nil {
+	if err := checkMemory(m); err != nil {
 		return nil, err
 	}
-	if err := checkMemory(m); err != nil {
+	if m.Boot == nil {
+		p, err := h.prepare(ctx, m, dir)
+		if err != nil {
+			return nil, err
+		}
+		return h.fill(ctx, m, dir, p)
+	}
+	if err := h.vacant(dir); err != nil {
 		return nil, err
 	}
 	if err := dir.beginConsole(m); err != nil {
@@ -85,15 +91,15 @@ func (h *Hypervisor) vacant(dir runDir) error {
 	if _, err := os.Lstat(dir.record()); errors.Is(err, os.ErrNotExist) {
 		return nil
 	}
-	found, err := findProcesses(h.runDir)
+	found, err := h.processes()
 	if pids := found[dir.name()]; err == nil && len(pids) > 0 {
 		err = fmt.Errorf("process %d of the VM %w", pids[0], coppice.ErrExists)
 	}
 	return err
 }
 
-// checkMemory reports whether the memory file is one: QEMU would make a
-// missing one, and lengthen an empty one.
+// checkMemory reports whether the memory file is one: a guest with less would be
+// ended by what it lacks.
 func checkMemory(m coppice.Machine) error {
 	info, err := os.Stat(m.Memory)
 	if err != nil {
@@ -105,13 +111,18 @@ func checkMemory(m coppice.Machine) error {
 	return nil
 }
 
-// launch starts the process, paused, once the record says of which machine.
+// launch starts the process, paused, once the record says of which machine: one
+// that does not boot continues nothing yet.
 func (h *Hypervisor) launch(m coppice.Machine, dir runDir) (*process, error) {
 	binary, err := exec.LookPath(h.binary)
 	if err != nil {
 		return nil, err
 	}
-	if err := errors.Join(dir.clear(), dir.writeRecord(m)); err != nil {
+	record := m
+	if m.Boot == nil {
+		record.Instance, record.State = "", ""
+	}
+	if err := errors.Join(dir.clear(), dir.writeRecord(record)); err != nil {
 		return nil, err
 	}
 	log, err := os.OpenFile(dir.qemuLog(), os.O_WRONLY|os.O_CREATE|os.O_TRUNC|os.O_APPEND, 0o600)
@@ -135,27 +146,23 @@ func (h *Hypervisor) launch(m coppice.Machine, dir runDir) (*process, error) {
 		}
 		files = append(files, f)
 	}
-	var fit fittings
-	if m.State != "" {
-		f, err := os.Open(m.State)
-		if err != nil {
-			return nil, err
-		}
-		fit.state = qmpFD + len(files)
-		files = append(files, f)
-	}
-	if networked, err := h.networked(m); err != nil {
+	networked, err := h.networked(m)
+	if err != nil {
 		return nil, err
-	} else if networked {
+	}
+	if networked {
 		f, err := h.tap(m.VM)
 		if err != nil {
 			return nil, err
 		}
-		fit.tap = qmpFD + len(files)
 		files = append(files, f)
 	}
-	args := arguments(m, h.accel, dir.console(), fit)
-	return spawn(binary, append([]string{nameTag + string(dir)}, args...), log, files...)
+	j, err := h.jail(m, dir, binary)
+	if err != nil {
+		return nil, err
+	}
+	args := arguments(m, h.accel, dir.console(), networked)
+	return spawn(j, binary, append([]string{nameTag + string(dir)}, args...), log, files...)
 }
 
 // networked reports whether a machine is to have a network card. One that was

@@ -12,7 +12,7 @@ import (
 // Traces implements [coppice.Inspector].
 func (h *Hypervisor) Traces(ctx context.Context) ([]coppice.Trace, error) {
 	var traces []coppice.Trace
-	processes, err := findProcesses(h.runDir)
+	processes, err := h.processes()
 	if err != nil {
 		return nil, err
 	}
@@ -64,6 +64,8 @@ func (d runDir) traces() (traces []coppice.Trace) {
 			t.Kind = coppice.TraceSocket
 		case d.console(), d.qemuLog():
 			t.Kind = coppice.TraceLog
+		case d.user():
+			t.Kind = coppice.TraceUser
 		default:
 			t.Kind = coppice.TraceStray
 		}

@@ -17,6 +17,7 @@ import (
 
 	"github.com/coppice-vm/coppice"
 	"github.com/coppice-vm/coppice/internal/host"
+	"github.com/coppice-vm/coppice/qemu"
 )
 
 // A config is what the daemon is told. Flags win over the environment, the
@@ -36,6 +37,7 @@ type config struct {
 	accel            string
 	spares           string
 	husks            string
+	vmUsers          string
 	history          string
 	afterReboot      string
 	memoryReserve    string
@@ -88,6 +90,8 @@ func (c *config) settings() []setting {
 			"processes to start ahead, so that a fork finds one; each costs about 20 MiB of memory", &c.husks, count},
 		{"after-reboot", "COPPICE_AFTER_REBOOT", "stopped",
 			"what becomes of VMs that ran when the host was rebooted: stopped, or start to boot them again", &c.afterReboot, oneOf("stopped", "start")},
+		{"vm-users", "COPPICE_VM_USERS", qemu.DefaultUsers.String(),
+			"user ids that VMs run as, each VM as one of its own; no account of the host may be among them", &c.vmUsers, vmUsers},
 		{"history-days", "COPPICE_HISTORY_DAYS", "30",
 			"days for which what happened to a VM is kept after it was deleted", &c.history, count},
 		{"memory-reserve", "COPPICE_MEMORY_RESERVE", "1G",
@@ -232,6 +236,11 @@ func parseMiB(v string) (int64, error) {
 		return 0, err
 	}
 	return int64(g * 1024), nil
+}
+
+func vmUsers(v string) error {
+	_, err := qemu.ParseUsers(v)
+	return err
 }
 
 func oneOf(values ...string) func(string) error {

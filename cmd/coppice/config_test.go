@@ -48,6 +48,7 @@ func TestConfigPrecedence(t *testing.T) {
 		accel:         "tcg",
 		spares:        "2",
 		husks:         "2",
+		vmUsers:       "2000000000-2000065535",
 		history:       "30",
 		afterReboot:   "stopped",
 		memoryReserve: "1G", memoryOvercommit: "10", storageReserve: "2G", evictBelow: "3G", evictUntil: "5G",

@@ -121,7 +121,11 @@ func openDaemon(ctx context.Context, c config, log *slog.Logger) (_ *daemon, err
 		return nil, err
 	}
 	d.closers = append(d.closers, network.Close)
-	vmm := qemu.New(qemu.Config{RunDir: dir.Run(), Accel: accel, Tap: network.Tap, Log: log})
+	users, err := qemu.ParseUsers(c.vmUsers)
+	if err != nil {
+		return nil, err
+	}
+	vmm := qemu.New(qemu.Config{RunDir: dir.Run(), Accel: accel, Tap: network.Tap, Users: users, Log: log})
 	d.closers = append(d.closers, func() error { vmm.Close(); return nil })
 	d.manager, err = lifecycle.Open(ctx, lifecycle.Config{
 		Store: db, Captures: db, Quotas: db, History: db, Gauge: gauge{files.Usage}, Budget: budget, Eviction: eviction, Hypervisor: vmm, Pool: files, Guest: guest.New(log), Log: log,

@@ -1,0 +1,136 @@
+package qemu_test
+
+import (
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"syscall"
+	"testing"
+
+	"github.com/coppice-vm/coppice"
+)
+
+// However a guest came to be running, the process that runs it has no rights and
+// sees nothing that is not its own.
+func TestConfinement(t *testing.T) {
+	h := newHost(t)
+	hypervisor := h.open()
+	booted := h.boot()
+	r := start(t, hypervisor, booted)
+	ask(t, r, "keep", "seed")
+	seed := h.newCapture()
+	if _, err := r.Capture(t.Context(), seed, coppice.LeaveRunning); err != nil {
+		t.Fatal(err)
+	}
+	restored := h.restore(booted, seed)
+	ask(t, start(t, hypervisor, restored), "kept", "")
+	prepared := h.boot()
+	if err := hypervisor.Prepare(t.Context(), prepared); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { hypervisor.Discard(t.Context(), prepared.VM) })
+
+	users := map[string]coppice.VMID{}
+	for name, m := range map[string]coppice.Machine{"booted": booted, "restored": restored, "prepared": prepared} {
+		t.Run(name, func(t *testing.T) {
+			pid := h.pid(m.VM)
+			user := confined(t, pid)
+			if other, taken := users[user]; taken {
+				t.Errorf("it runs as the user of %s", other)
+			}
+			users[user] = m.VM
+			h.seesItsOwn(t, m, pid, user)
+		})
+	}
+}
+
+// confined checks what the kernel says of a process, and returns its user.
+func confined(t *testing.T, pid int) (user string) {
+	t.Helper()
+	status, err := os.ReadFile(fmt.Sprintf("/proc/%d/status", pid))
+	if err != nil {
+		t.Fatal(err)
+	}
+	fields := map[string]string{}
+	for line := range strings.Lines(string(status)) {
+		name, value, _ := strings.Cut(line, ":")
+		fields[name] = strings.Join(strings.Fields(value), " ")
+	}
+	none := "0000000000000000"
+	for name, want := range map[string]string{
+		"CapInh": none, "CapPrm": none, "CapEff": none, "CapBnd": none, "CapAmb": none,
+		"NoNewPrivs": "1", "Seccomp": "2", "Groups": "",
+	} {
+		if fields[name] != want {
+			t.Errorf("%s is %q, want %q", name, fields[name], want)
+		}
+	}
+	user, _, _ = strings.Cut(fields["Uid"], " ")
+	same := strings.Join([]string{user, user, user, user}, " ")
+	if len(user) != 10 || fields["Uid"] != same || fields["Gid"] != same {
+		t.Errorf("its users are %s, its groups %s", fields["Uid"], fields["Gid"])
+	}
+	if ids := strings.Fields(fields["NSpid"]); len(ids) != 2 || ids[1] != "1" {
+		t.Errorf("its process ids are %v", ids)
+	}
+	for _, kind := range []string{"mnt", "pid", "ipc", "uts", "net"} {
+		ours, ourErr := os.Readlink("/proc/self/ns/" + kind)
+		its, err := os.Readlink(fmt.Sprintf("/proc/%d/ns/%s", pid, kind))
+		if err := errors.Join(ourErr, err); err != nil || its == ours {
+			t.Errorf("its %s namespace is %s, ours is %s (%v)", kind, its, ours, err)
+		}
+	}
+	return user
+}
+
+// seesItsOwn checks what files a VM's process sees, and whose they are.
+func (h *host) seesItsOwn(t *testing.T, m coppice.Machine, pid int, user string) {
+	t.Helper()
+	console := filepath.Join(h.dir, "run", string(m.VM), "console.log")
+	visible := []string{m.Disk, m.Memory, console}
+	if m.Boot != nil {
+		visible = append(visible, m.Boot.Kernel, m.Boot.Initrd)
+	}
+	root := fmt.Sprintf("/proc/%d/root", pid)
+	err := filepath.WalkDir(root+"/", func(name string, entry os.DirEntry, err error) error {
+		if err != nil || entry.IsDir() {
+			return err
+		}
+		switch name = strings.TrimPrefix(name, root); strings.SplitN(name, "/", 3)[1] {
+		case "usr", "lib", "lib64", "etc", "dev":
+			return nil
+		}
+		if !slices.Contains(visible, name) {
+			t.Errorf("it sees %s", name)
+		}
+		return nil
+	})
+	if err != nil {
+		t.Error(err)
+	}
+	for _, name := range []string{m.Disk, console} {
+		info, err := os.Stat(name)
+		if err != nil {
+			t.Fatal(err)
+		}
+		owner := info.Sys().(*syscall.Stat_t).Uid
+		if fmt.Sprint(owner) != user {
+			t.Errorf("%s is user %d's, the process is %s's", name, owner, user)
+		}
+	}
+	maps, err := os.ReadFile(fmt.Sprintf("/proc/%d/maps", pid))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if !strings.Contains(string(maps), m.Memory) {
+		t.Errorf("it does not map %s", m.Memory)
+	}
+	for _, fd := range []string{"0", "1", "2"} {
+		if name, _ := os.Readlink(fmt.Sprintf("/proc/%d/fd/%s", pid, fd)); name != "/dev/null" && !strings.HasSuffix(name, "qemu.log") {
+			t.Errorf("its descriptor %s is %s", fd, name)
+		}
+	}
+}
