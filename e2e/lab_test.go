@@ -23,10 +23,13 @@ import (
 // A lab is a host with a daemon of its own, in a network namespace: all that its
 // VMs can reach is a world that is another one. Nothing leaves the machine.
 type lab struct {
-	t    *testing.T
-	data string
-	ns   string // names of namespaces
-	out  string
+	t       *testing.T
+	program string
+	data    string
+	ns      string // names of namespaces
+	out     string
+	// boots counts the host's boots, if it has mounts of its own: see powerCycle.
+	boots int
 	// heard are the datagrams that have come to the world, and the lines that
 	// were sent to its echo.
 	heard chan string
@@ -58,7 +61,7 @@ func newLab(t *testing.T) *lab {
 	if err != nil {
 		t.Fatal(err)
 	}
-	l := &lab{t: t, data: filepath.Join(dir, "data"), ns: filepath.Base(dir), out: filepath.Base(dir) + "-world", heard: make(chan string, 1000)}
+	l := &lab{t: t, program: install.program, data: filepath.Join(dir, "data"), ns: filepath.Base(dir), out: filepath.Base(dir) + "-world", heard: make(chan string, 1000)}
 	t.Cleanup(func() { os.RemoveAll(dir) })
 	for _, ns := range []string{l.ns, l.out} {
 		l.run("ip", "netns", "add", ns)
@@ -100,7 +103,11 @@ func (l *lab) run(name string, args ...string) string {
 
 // command is the program on the lab's host.
 func (l *lab) command(args ...string) []string {
-	return append([]string{"--net=/run/netns/" + l.ns, install.program, "--data", l.data}, args...)
+	command := []string{"--net=/run/netns/" + l.ns}
+	if l.boots > 0 {
+		command = append(command, "--mount="+l.mounts())
+	}
+	return append(append(command, l.program, "--data", l.data), args...)
 }
 
 // coppice runs the program on the lab's host, and returns what it printed.
@@ -134,6 +141,14 @@ func (l *lab) start(args ...string) {
 func (l *lab) kill() {
 	l.daemon.Process.Kill()
 	l.daemon.Wait()
+}
+
+// leave tells the daemon to end, and returns when it has.
+func (l *lab) leave() {
+	l.daemon.Process.Signal(unix.SIGTERM)
+	if err := l.daemon.Wait(); err != nil {
+		l.t.Errorf("the daemon ended with %v", err)
+	}
 }
 
 // purge removes all that the lab's daemons have made.

@@ -113,6 +113,11 @@ func TestDaemonRestart(t *testing.T) {
 			}
 		})
 	}
+	began := time.Now()
+	if _, err := c.Audit(deadline(t)); err != nil {
+		t.Error(err)
+	}
+	t.Logf("an audit of %d VMs takes %v", len(vms), time.Since(began).Round(time.Millisecond))
 }
 
 // awaitAPI waits until the API takes requests, and returns how long after began that is.
