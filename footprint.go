@@ -16,12 +16,15 @@ type DiskMeter interface {
 	DiskFootprints(ctx context.Context, things [][]string) ([]Footprint, error)
 }
 
-// A MemoryMeter measures processes.
-type MemoryMeter interface {
+// A ProcessMeter measures processes.
+type ProcessMeter interface {
 	// MemoryFootprint measures the process of a VM. Shared is what it maps of
 	// files, from which others are served as well: what guests have of their
 	// base and not changed, the VMM's own program. [ErrNoRun] if there is none.
 	MemoryFootprint(ctx context.Context, id VMID) (Footprint, error)
+	// Work says what the process of a VM has done since it began, which only
+	// grows. [ErrNoRun] if there is none.
+	Work(ctx context.Context, id VMID) (Work, error)
 }
 
 // A Branch is a VM or a snapshot, and what it takes of the host.

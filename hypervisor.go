@@ -32,7 +32,7 @@ type Hypervisor interface {
 	Runs(ctx context.Context) ([]VMID, error)
 
 	Consoles
-	MemoryMeter
+	ProcessMeter
 	Inspector
 }
 

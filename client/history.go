@@ -2,7 +2,6 @@ package client
 
 import (
 	"bufio"
-	"cmp"
 	"context"
 	"encoding/json"
 	"fmt"
@@ -30,6 +29,17 @@ func (c *Client) Events(ctx context.Context, after int64, happened func(api.Even
 	if after > 0 {
 		r.header.Set(api.HeaderLastEvent, strconv.FormatInt(after, 10))
 	}
+	err := follow(ctx, c, r, happened, connected)
+	if err == nil {
+		err = io.ErrUnexpectedEOF // there is no last event
+	}
+	return err
+}
+
+// follow calls got with the data of a stream of server-sent events, until the
+// stream ends, got returns an error, or ctx ends. connected, if it is not nil, is
+// called when the stream has begun.
+func follow[T any](ctx context.Context, c *Client, r request, got func(T) error, connected func()) error {
 	resp, err := c.send(ctx, r)
 	if err != nil {
 		return err
@@ -45,16 +55,19 @@ func (c *Client) Events(ctx context.Context, after int64, happened func(api.Even
 		if !ok {
 			continue // what else there is, the data says too
 		}
-		var e api.Event
-		if err := json.Unmarshal([]byte(data), &e); err != nil {
-			return fmt.Errorf("an event is not what it should be: %w", err)
+		var v T
+		if err := json.Unmarshal([]byte(data), &v); err != nil {
+			return fmt.Errorf("%s: an event is not what it should be: %w", r.path, err)
 		}
-		if err := happened(e); err != nil {
+		if err := got(v); err != nil {
 			return err
 		}
 	}
 	if ctx.Err() != nil {
 		return ctx.Err()
 	}
-	return fmt.Errorf("the stream of events broke off: %w", cmp.Or(lines.Err(), io.ErrUnexpectedEOF))
+	if err := lines.Err(); err != nil {
+		return fmt.Errorf("%s: the stream broke off: %w", r.path, err)
+	}
+	return nil
 }

@@ -63,16 +63,26 @@ func (p PoolUnderTest) wantFootprints(t *testing.T, wanted []footprintWanted) {
 
 func measures(t *testing.T, e *hypervisorExam) {
 	m, r := e.restore()
+	before, err := e.h.Work(e.ctx(), m.VM)
+	must(t, err)
 	e.ask(r, "keep", "something new")
 	got, err := e.h.MemoryFootprint(e.ctx(), m.VM)
 	must(t, err)
 	if got.Own <= 0 || got.Shared <= 0 {
 		t.Errorf("a guest that came from a capture and went on has %+v", got)
 	}
+	after, err := e.h.Work(e.ctx(), m.VM)
+	must(t, err)
+	if before.CPU <= 0 || after.CPU <= before.CPU || after.Read < before.Read || after.Written < before.Written {
+		t.Errorf("a guest that did something has done %+v, and before %+v", after, before)
+	}
 	must(t, r.Kill(e.ctx()))
 	for _, id := range []coppice.VMID{m.VM, coppice.NewVMID()} {
 		if got, err := e.h.MemoryFootprint(e.ctx(), id); !errors.Is(err, coppice.ErrNoRun) {
 			t.Errorf("a VM without a run has %+v, %v; want ErrNoRun", got, err)
+		}
+		if got, err := e.h.Work(e.ctx(), id); !errors.Is(err, coppice.ErrNoRun) {
+			t.Errorf("a VM without a run has done %+v, %v; want ErrNoRun", got, err)
 		}
 	}
 }

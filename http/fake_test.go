@@ -73,6 +73,7 @@ type fakeVMs struct {
 	forked  coppice.ForkSpec
 	resized coppice.ResizeSpec
 	traffic coppice.Traffic
+	stats   coppice.Stats // but for the VM
 	limits  coppice.Limits
 	usage   coppice.Usage
 	// forkErrors are what the first forks fail with; nil ones do not.
@@ -342,6 +343,12 @@ func (f *fakeVMs) Audit(_ context.Context, repair bool) ([]coppice.Discrepancy, 
 		f.audit[i].Repaired = repair && f.audit[i].Repairable
 	}
 	return f.audit, f.fail
+}
+
+func (f *fakeVMs) Stats(ctx context.Context, account coppice.AccountID, id coppice.VMID) (stats coppice.Stats, err error) {
+	stats = f.stats
+	stats.VM, err = f.VM(ctx, account, id)
+	return stats, err
 }
 
 func (f *fakeVMs) Tree(context.Context, coppice.AccountID) ([]coppice.Branch, error) {

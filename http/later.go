@@ -12,7 +12,6 @@ func (s *Server) notOffered() []route {
 	var routes []route
 	for _, n := range []struct{ method, path, what string }{
 		{"GET", "/v1/vms/{vm_id}/build", "builds"},
-		{"GET", "/v1/vms/{vm_id}/stats/stream", "statistics of a VM"},
 		{every, "/v1/vms/{vm_id}/terminals", "terminals"},
 		{every, "/v1/vms/{vm_id}/terminals/*", "terminals"},
 		{every, "/v1/vms/{vm_id}/systemd/*", "systemd services through the API"},

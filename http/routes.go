@@ -54,6 +54,7 @@ func (s *Server) routes() []route {
 		{"POST", "/v1/vms/{vm_id}/await", owner, "awaitVM", "Wait until the current run has ended", parsed[vmInput, api.Exited](s.awaitVM)},
 		{"GET", "/v1/vms/{vm_id}/history", owner, "vmHistory", "Say what happened to a VM, and why", typed(s.vmHistory)},
 		{"GET", "/v1/vms/{vm_id}/console", owner, "readConsole", "Read what the serial console has printed, the last part of it", plain(s.console, returns("text/plain"))},
+		{"GET", "/v1/vms/{vm_id}/stats/stream", owner, "streamStats", "Report what a VM takes of the host, again and again, as server-sent events", plain(s.stats, streamsStats)},
 
 		{"GET", "/v1/vms/{vm_id}/network", owner, "getNetwork", "Say what a VM may reach, and what has gone to and from it", typed(s.getNetwork)},
 		{"PUT", "/v1/vms/{vm_id}/network", owner, "setNetwork", "Change what a VM may reach, at once", typed(s.setNetwork)},

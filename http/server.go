@@ -63,6 +63,8 @@ type VMs interface {
 	Link(ctx context.Context, account coppice.AccountID, id coppice.VMID) (coppice.Link, error)
 	// SetEgress changes what a VM may reach; empty is the host's default.
 	SetEgress(ctx context.Context, account coppice.AccountID, id coppice.VMID, egress coppice.Egress) (coppice.Link, error)
+	// Stats measures a VM. It does not count as a use of it.
+	Stats(ctx context.Context, account coppice.AccountID, id coppice.VMID) (coppice.Stats, error)
 	// Limits returns what the account may have at a time, and what it has.
 	Limits(ctx context.Context, account coppice.AccountID) (coppice.Limits, coppice.Usage, error)
 	// Host says what the host has, and what VMs take of it.

@@ -86,6 +86,8 @@ type Manager struct {
 	spares     *stock[spare]
 	husks      *stock[coppice.VMID] // VMs that a process is prepared for
 
+	inventory inventory
+
 	pressed  chan struct{} // holds a token when the pool is to be looked at
 	evicted  int           // VMs so far; of watchStorage only
 	stirred  chan struct{} // holds a token when idleness is to be looked at

@@ -11,16 +11,8 @@ import (
 // VMs first, oldest first. A VM that has been deleted is there, and takes
 // nothing, if one that has not comes from it.
 func (m *Manager) Tree(ctx context.Context, account coppice.AccountID) ([]coppice.Branch, error) {
-	vms, err := m.VMs(ctx, account, true)
+	tree, err := m.tree(ctx, account)
 	if err != nil {
-		return nil, err
-	}
-	captures, err := m.Captures.Captures(ctx, account)
-	if err != nil {
-		return nil, err
-	}
-	tree := branches(vms, captures)
-	if err := m.measureDisks(ctx, tree, captures); err != nil {
 		return nil, err
 	}
 	for i := range tree {
@@ -36,6 +28,21 @@ func (m *Manager) Tree(ctx context.Context, account coppice.AccountID) ([]coppic
 		}
 	}
 	return tree, nil
+}
+
+// tree returns an account's branches, or for the empty account everyone's,
+// without their memory.
+func (m *Manager) tree(ctx context.Context, account coppice.AccountID) ([]coppice.Branch, error) {
+	vms, err := m.VMs(ctx, account, true)
+	if err != nil {
+		return nil, err
+	}
+	captures, err := m.Captures.Captures(ctx, account)
+	if err != nil {
+		return nil, err
+	}
+	tree := branches(vms, captures)
+	return tree, m.measureDisks(ctx, tree, captures)
 }
 
 // branches returns the snapshots, and the VMs that have not been deleted or that
@@ -86,7 +93,7 @@ func branches(vms []coppice.VM, captures []coppice.Capture) []coppice.Branch {
 func (m *Manager) measureDisks(ctx context.Context, tree []coppice.Branch, captures []coppice.Capture) error {
 	known := map[coppice.CaptureID]bool{"": true}
 	for _, c := range captures {
-		known[c.ID] = true
+		known[c.ID] = c.Account != coppice.SystemAccount
 	}
 	things := make([][]string, len(tree))
 	var templates []string // one more thing: that a single VM began as one does not make it the VM's

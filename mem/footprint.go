@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"path"
 	"slices"
+	"time"
 
 	"github.com/coppice-vm/coppice"
 )
@@ -53,17 +54,35 @@ func (p *Pool) DiskFootprints(ctx context.Context, things [][]string) ([]coppice
 	return footprints, nil
 }
 
-// MemoryFootprint implements [coppice.MemoryMeter]. A guest has all its memory
+// MemoryFootprint implements [coppice.ProcessMeter]. A guest has all its memory
 // to itself, and the file it began with in common with others.
 func (h *Hypervisor) MemoryFootprint(ctx context.Context, id coppice.VMID) (coppice.Footprint, error) {
-	h.host.mu.Lock()
-	p := h.host.processes[id]
-	h.host.mu.Unlock()
-	if p == nil {
-		return coppice.Footprint{}, fmt.Errorf("measure %s: %w", id, coppice.ErrNoRun)
+	p, err := h.host.process(id)
+	if err != nil {
+		return coppice.Footprint{}, err
 	}
 	base, _, err := h.host.files.ReadFile(p.machine.Memory)
 	h.host.mu.Lock()
 	defer h.host.mu.Unlock()
 	return coppice.Footprint{Own: int64(len(p.memory)), Shared: int64(len(base))}, err
+}
+
+// Work implements [coppice.ProcessMeter]. A guest is never idle.
+func (h *Hypervisor) Work(ctx context.Context, id coppice.VMID) (coppice.Work, error) {
+	p, err := h.host.process(id)
+	if err != nil {
+		return coppice.Work{}, err
+	}
+	return coppice.Work{CPU: time.Since(p.began)}, nil
+}
+
+// process returns the process of a VM that is to be measured.
+func (h *host) process(id coppice.VMID) (*process, error) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	p := h.processes[id]
+	if p == nil {
+		return nil, fmt.Errorf("measure %s: %w", id, coppice.ErrNoRun)
+	}
+	return p, nil
 }

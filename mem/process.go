@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"net"
 	"sync"
+	"time"
 
 	"github.com/coppice-vm/coppice"
 	"github.com/coppice-vm/coppice/internal/examguest"
@@ -14,6 +15,7 @@ import (
 type process struct {
 	host     *host
 	machine  coppice.Machine
+	began    time.Time
 	prepared bool            // and nothing more: it waits for a start
 	ended    chan struct{}   // closed when exit is set
 	gone     context.Context // ends when the process is gone
@@ -28,7 +30,7 @@ type process struct {
 }
 
 func newProcess(h *host, m coppice.Machine, memory []byte) *process {
-	p := &process{host: h, machine: m, memory: memory, ended: make(chan struct{})}
+	p := &process{host: h, machine: m, began: time.Now(), memory: memory, ended: make(chan struct{})}
 	p.gone, p.vanish = context.WithCancel(context.Background())
 	p.changed.L = &h.mu
 	return p

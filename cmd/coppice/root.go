@@ -40,7 +40,7 @@ data directory of a daemon on this machine.`,
 		"vm": {
 			m.createCommand(), m.listCommand(), m.getCommand(), m.execCommand(), m.shellCommand(), m.terminalCommand(), m.sshCommand(), m.sshConfigCommand(), m.sshKeysCommand(),
 			m.startCommand(), m.stopCommand(), m.killCommand(), m.removeCommand(),
-			m.copyCommand(), m.forwardCommand(), m.openCommand(), m.domainCommand(), m.caCommand(), m.logsCommand(), m.historyCommand(), m.resizeCommand(),
+			m.copyCommand(), m.forwardCommand(), m.openCommand(), m.domainCommand(), m.caCommand(), m.logsCommand(), m.historyCommand(), m.statsCommand(), m.resizeCommand(),
 			m.keysCommand(), m.identityCommand(), m.limitsCommand(), m.egressCommand(), m.forkCommand(), m.suspendCommand(), m.snapshotCommand(), m.treeCommand(),
 		},
 		"host": {

@@ -37,6 +37,18 @@ describe("VM lifecycle", () => {
     assert.equal((await vm.exec("pgrep -x sleep")).statusCode, 1, "the command's processes are gone");
   });
 
+  test("stats", async () => {
+    const response = await freestyle.fetch(`/v1/vms/${vmId}/stats/stream?interval_ms=100`);
+    assert.equal(response.headers.get("content-type"), "text/event-stream");
+    let text = "";
+    for await (const chunk of response.body.pipeThrough(new TextDecoderStream())) {
+      if ((text += chunk).split("\n\n").length > 2) break;
+    }
+    const [first, second] = text.split("\n\n").map((event) => JSON.parse(event.match(/^event: stats\ndata: (.*)$/)?.[1] ?? "null"));
+    assert.deepEqual([first.vmId, first.state], [vmId, "running"]);
+    assert.ok(second.cpu.usedSeconds >= first.cpu.usedSeconds && first.cpu.usedSeconds > 0, text);
+  });
+
   test("files", async () => {
     const bytes = Buffer.from(Array.from({ length: 70_000 }, (_, i) => (i * 7) & 255));
     await vm.fs.writeFile("/root/some/new/place/data.bin", bytes);
