@@ -17,17 +17,26 @@ type Hypervisor struct{ host *host }
 
 // A host is what outlives a daemon.
 type host struct {
-	files *Pool
+	files Files
 
 	mu        sync.Mutex
 	processes map[coppice.VMID]*process
 	consoles  map[coppice.VMID][]byte
 }
 
-// NewHypervisor returns a hypervisor for machines whose files are in pool.
-func NewHypervisor(pool *Pool) *Hypervisor {
+// Files are what machines read and write: a [Pool]'s, or others of which as
+// much is read as was written.
+type Files interface {
+	// WriteFile gives a file that content, and a size that is as large at least.
+	WriteFile(name string, content []byte) error
+	// ReadFile returns what was written to a file, and its size.
+	ReadFile(name string) (start []byte, size int64, err error)
+}
+
+// NewHypervisor returns a hypervisor for machines that have those files.
+func NewHypervisor(files Files) *Hypervisor {
 	return &Hypervisor{&host{
-		files:     pool,
+		files:     files,
 		processes: map[coppice.VMID]*process{},
 		consoles:  map[coppice.VMID][]byte{},
 	}}

@@ -7,6 +7,12 @@ import (
 	"os"
 
 	"github.com/coppice-vm/coppice"
+	"github.com/coppice-vm/coppice/internal/failpoint"
+)
+
+var (
+	stateTrimmed = failpoint.New("pool/trim/state")
+	begunRemoved = failpoint.New("pool/remove-capture/begun")
 )
 
 // BeginCapture implements [coppice.CapturePool].
@@ -54,7 +60,7 @@ func (p *Pool) commitCapture(id coppice.CaptureID) error {
 
 // SyncCapture implements [coppice.CapturePool].
 func (p *Pool) SyncCapture(ctx context.Context, id coppice.CaptureID) error {
-	return failure(fmt.Sprintf("sync capture %q", id), syncAll(p.captureDir(id)))
+	return failure(fmt.Sprintf("sync capture %q", id), syncAll(ctx, p.captureDir(id)))
 }
 
 // Capture implements [coppice.CapturePool].
@@ -69,7 +75,8 @@ func (p *Pool) TrimCapture(ctx context.Context, id coppice.CaptureID) error {
 		return failure(what, errInvalidID)
 	}
 	files := p.Capture(id)
-	return failure(what, errors.Join(ignoreMissing(os.Remove(files.State)), ignoreMissing(os.Remove(files.Disk))))
+	err := ignoreMissing(os.Remove(files.State))
+	return failure(what, errors.Join(err, stateTrimmed.Hit(ctx), ignoreMissing(os.Remove(files.Disk))))
 }
 
 // RemoveCapture implements [coppice.CapturePool].
@@ -78,7 +85,8 @@ func (p *Pool) RemoveCapture(ctx context.Context, id coppice.CaptureID) error {
 	if !id.Valid() {
 		return failure(what, errInvalidID)
 	}
-	return failure(what, errors.Join(os.RemoveAll(p.begunDir(id)), p.remove(p.captureDir(id))))
+	err := os.RemoveAll(p.begunDir(id))
+	return failure(what, errors.Join(err, begunRemoved.Hit(ctx), p.remove(ctx, p.captureDir(id))))
 }
 
 // Captures implements [coppice.CapturePool].

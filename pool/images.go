@@ -30,7 +30,7 @@ func (p *Pool) InstallImage(ctx context.Context, id coppice.ImageID, fill func(d
 	if image, err := p.Image(ctx, id); !errors.Is(err, coppice.ErrNoImage) {
 		return image, err
 	}
-	err := p.create(p.imageDir(id), func(dir string) error {
+	err := p.create(ctx, p.imageDir(id), func(dir string) error {
 		image, err := fill(dir)
 		if err != nil {
 			return err
@@ -38,7 +38,7 @@ func (p *Pool) InstallImage(ctx context.Context, id coppice.ImageID, fill func(d
 		if err := writeImage(dir, image); err != nil {
 			return err
 		}
-		return syncAll(dir) // before it has its name: who finds it trusts it
+		return syncAll(ctx, dir) // before it has its name: who finds it trusts it
 	})
 	if err == nil {
 		err = syncFile(p.path(imagesDir))

@@ -12,7 +12,15 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/coppice-vm/coppice"
+	"github.com/coppice-vm/coppice/internal/failpoint"
 	"github.com/coppice-vm/coppice/internal/reflink"
+)
+
+// Between the side effects of what the pool does.
+var (
+	filled     = failpoint.New("pool/create/filled")
+	fileSynced = failpoint.New("pool/sync/file")
+	movedAway  = failpoint.New("pool/remove/moved")
 )
 
 // reserveBytes are left free for what exists already: guests write without
@@ -113,7 +121,7 @@ func (p *Pool) room() error {
 
 // create makes the directory dir with what fill puts into it, if there is
 // room. An error from fill or on the way leaves nothing.
-func (p *Pool) create(dir string, fill func(dir string) error) (err error) {
+func (p *Pool) create(ctx context.Context, dir string, fill func(dir string) error) (err error) {
 	if err := p.room(); err != nil {
 		return err
 	}
@@ -129,11 +137,14 @@ func (p *Pool) create(dir string, fill func(dir string) error) (err error) {
 	if err := fill(tmp); err != nil {
 		return err
 	}
+	if err := filled.Hit(ctx); err != nil {
+		return err
+	}
 	return os.Rename(tmp, dir)
 }
 
 // syncAll makes a directory durable, with the files in it and its name.
-func syncAll(dir string) error {
+func syncAll(ctx context.Context, dir string) error {
 	entries, err := os.ReadDir(dir)
 	if err != nil {
 		return err
@@ -142,16 +153,22 @@ func syncAll(dir string) error {
 		if err := syncFile(filepath.Join(dir, entry.Name())); err != nil {
 			return err
 		}
+		if err := fileSynced.Hit(ctx); err != nil {
+			return err
+		}
 	}
 	return errors.Join(syncFile(dir), syncFile(filepath.Dir(dir)))
 }
 
 // remove removes a directory and what is in it. nil if it is not there.
-func (p *Pool) remove(dir string) error {
+func (p *Pool) remove(ctx context.Context, dir string) error {
 	tmp := p.temporary(filepath.Base(dir))
 	err := os.Rename(dir, tmp)
 	switch {
 	case err == nil:
+		if err := movedAway.Hit(ctx); err != nil {
+			return err
+		}
 		return os.RemoveAll(tmp)
 	case errors.Is(err, os.ErrNotExist):
 		return nil

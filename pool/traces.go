@@ -147,14 +147,14 @@ func (p *Pool) unfinishedTraces(name string) []coppice.Trace {
 
 // Erase implements [coppice.Eraser].
 func (p *Pool) Erase(ctx context.Context, t coppice.Trace) error {
-	return failure("erase "+t.Name, p.erase(t))
+	return failure("erase "+t.Name, p.erase(ctx, t))
 }
 
-func (p *Pool) erase(t coppice.Trace) error {
+func (p *Pool) erase(ctx context.Context, t coppice.Trace) error {
 	switch {
 	case !t.Disposable:
 	case t.Kind == coppice.TraceImage && filepath.Dir(t.Name) == p.path(imagesDir):
-		return p.remove(t.Name)
+		return p.remove(ctx, t.Name)
 	case t.Kind == coppice.TraceUnfinished && (filepath.Dir(t.Name) == p.path(tmpDir) || t.Name == imageOf(p.root)+".new"):
 		return os.RemoveAll(t.Name)
 	case t.Kind == coppice.TraceStray && filepath.Dir(t.Name) == "/dev":

@@ -9,46 +9,58 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/coppice-vm/coppice"
+	"github.com/coppice-vm/coppice/internal/failpoint"
 	"github.com/coppice-vm/coppice/internal/reflink"
+)
+
+var (
+	fileMade    = failpoint.New("pool/create-vm/file")
+	diskCloned  = failpoint.New("pool/fill/cloned")
+	tailDropped = failpoint.New("pool/fill/dropped")
+	diskSized   = failpoint.New("pool/fill/sized")
+	diskGrown   = failpoint.New("pool/resize/grown")
 )
 
 // CreateVM implements [coppice.VMPool].
 func (p *Pool) CreateVM(ctx context.Context, id coppice.VMID, disk string, size coppice.Size) (coppice.VMFiles, error) {
-	if err := p.createVM(id, disk, size); err != nil {
+	if err := p.createVM(ctx, id, disk, size); err != nil {
 		return coppice.VMFiles{}, failure(fmt.Sprintf("create VM %q", id), err)
 	}
 	return p.VM(id), nil
 }
 
-func (p *Pool) createVM(id coppice.VMID, disk string, size coppice.Size) error {
+func (p *Pool) createVM(ctx context.Context, id coppice.VMID, disk string, size coppice.Size) error {
 	if !id.Valid() {
 		return errInvalidID
 	}
 	if _, err := os.Stat(p.vmDir(id)); err == nil {
-		return p.refill(p.VM(id), disk, size)
+		return p.refill(ctx, p.VM(id), disk, size)
 	}
-	return p.create(p.vmDir(id), func(dir string) error {
+	return p.create(ctx, p.vmDir(id), func(dir string) error {
 		files := vmFiles(dir)
 		for _, name := range []string{files.Disk, files.Memory} {
 			if err := os.WriteFile(name, nil, 0o600); err != nil {
 				return err
 			}
+			if err := fileMade.Hit(ctx); err != nil {
+				return err
+			}
 		}
-		return fill(files, disk, size)
+		return fill(ctx, files, disk, size)
 	})
 }
 
 // refill gives files that are there already the content of a new VM's.
-func (p *Pool) refill(files coppice.VMFiles, disk string, size coppice.Size) error {
+func (p *Pool) refill(ctx context.Context, files coppice.VMFiles, disk string, size coppice.Size) error {
 	if err := p.room(); err != nil {
 		return err
 	}
-	return fill(files, disk, size)
+	return fill(ctx, files, disk, size)
 }
 
 // fill gives a VM's files their content, and nothing is left of what they had.
 // They have their sizes at any moment, if they had them before.
-func fill(files coppice.VMFiles, disk string, size coppice.Size) error {
+func fill(ctx context.Context, files coppice.VMFiles, disk string, size coppice.Size) error {
 	dst, err := os.OpenFile(files.Disk, os.O_WRONLY, 0)
 	if err != nil {
 		return err
@@ -60,6 +72,9 @@ func fill(files coppice.VMFiles, disk string, size coppice.Size) error {
 			return err
 		}
 	}
+	if err := diskCloned.Hit(ctx); err != nil {
+		return err
+	}
 	info, err := dst.Stat()
 	if err != nil {
 		return err
@@ -69,7 +84,13 @@ func fill(files coppice.VMFiles, disk string, size coppice.Size) error {
 			return err
 		}
 	}
+	if err := tailDropped.Hit(ctx); err != nil {
+		return err
+	}
 	if err := dst.Truncate(max(cloned, size.DiskMiB<<20)); err != nil {
+		return err
+	}
+	if err := diskSized.Hit(ctx); err != nil {
 		return err
 	}
 	return os.Truncate(files.Memory, size.MemoryMiB<<20)
@@ -92,7 +113,7 @@ func cloneInto(dst *os.File, name string) (int64, error) {
 
 // SyncVM implements [coppice.VMPool].
 func (p *Pool) SyncVM(ctx context.Context, id coppice.VMID) error {
-	return failure(fmt.Sprintf("sync VM %q", id), syncAll(p.vmDir(id)))
+	return failure(fmt.Sprintf("sync VM %q", id), syncAll(ctx, p.vmDir(id)))
 }
 
 // VM implements [coppice.VMPool].
@@ -100,7 +121,7 @@ func (p *Pool) VM(id coppice.VMID) coppice.VMFiles { return vmFiles(p.vmDir(id))
 
 // ResizeVM implements [coppice.VMPool].
 func (p *Pool) ResizeVM(ctx context.Context, id coppice.VMID, size coppice.Size) error {
-	err := resize(p.VM(id), size)
+	err := resize(ctx, p.VM(id), size)
 	if errors.Is(err, os.ErrNotExist) {
 		err = fmt.Errorf("%w (%w)", coppice.ErrNoVM, err)
 	}
@@ -108,7 +129,7 @@ func (p *Pool) ResizeVM(ctx context.Context, id coppice.VMID, size coppice.Size)
 }
 
 // resize gives files the sizes of a VM. The disk only grows.
-func resize(files coppice.VMFiles, size coppice.Size) error {
+func resize(ctx context.Context, files coppice.VMFiles, size coppice.Size) error {
 	info, err := os.Stat(files.Disk)
 	if err != nil {
 		return err
@@ -118,6 +139,9 @@ func resize(files coppice.VMFiles, size coppice.Size) error {
 			return err
 		}
 	}
+	if err := diskGrown.Hit(ctx); err != nil {
+		return err
+	}
 	return os.Truncate(files.Memory, size.MemoryMiB<<20)
 }
 
@@ -126,7 +150,7 @@ func (p *Pool) RemoveVM(ctx context.Context, id coppice.VMID) error {
 	if !id.Valid() {
 		return failure(fmt.Sprintf("remove VM %q", id), errInvalidID)
 	}
-	return failure(fmt.Sprintf("remove VM %q", id), p.remove(p.vmDir(id)))
+	return failure(fmt.Sprintf("remove VM %q", id), p.remove(ctx, p.vmDir(id)))
 }
 
 // VMs implements [coppice.VMPool].

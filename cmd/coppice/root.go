@@ -53,6 +53,7 @@ data directory of a daemon on this machine.`,
 			root.AddCommand(c)
 		}
 	}
+	root.AddCommand(m.testCommands()...)
 	return root
 }
 

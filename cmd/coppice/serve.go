@@ -19,6 +19,7 @@ import (
 	"github.com/coppice-vm/coppice/http"
 	"github.com/coppice-vm/coppice/image"
 	"github.com/coppice-vm/coppice/ingress"
+	"github.com/coppice-vm/coppice/internal/failports"
 	"github.com/coppice-vm/coppice/internal/host"
 	"github.com/coppice-vm/coppice/lifecycle"
 	"github.com/coppice-vm/coppice/pool"
@@ -128,8 +129,10 @@ func openDaemon(ctx context.Context, c config, log *slog.Logger) (_ *daemon, err
 	vmm := qemu.New(qemu.Config{RunDir: dir.Run(), Accel: accel, Tap: network.Tap, Users: users, Log: log})
 	d.closers = append(d.closers, func() error { vmm.Close(); return nil })
 	d.manager, err = lifecycle.Open(ctx, lifecycle.Config{
-		Store: db, Captures: db, Quotas: db, History: db, Gauge: gauge{files.Usage}, Budget: budget, Eviction: eviction, Hypervisor: vmm, Pool: files, Guest: guest.New(log), Log: log,
-		Network: network, Egress: egress, Places: []coppice.Inspector{dir},
+		Store: failports.Store(nil, db), Captures: failports.Captures(nil, db), Quotas: db, History: db,
+		Gauge: failports.Gauge(nil, gauge{files.Usage}), Budget: budget, Eviction: eviction,
+		Hypervisor: failports.Hypervisor(nil, vmm), Pool: failports.Pool(nil, files), Guest: failports.Guest(nil, guest.New(log)), Log: log,
+		Network: failports.Network(nil, network), Egress: egress, Places: []coppice.Inspector{dir},
 		VMM: fmt.Sprintf("%s, %s", qemuVersion, accel), Image: img.ID, Size: defaultSize(accel), Spares: spares, Husks: husks, HostBoot: boot, StartAgain: c.afterReboot == "start",
 		KeepHistory: time.Duration(days) * 24 * time.Hour,
 	})
