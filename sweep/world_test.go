@@ -1,8 +1,5 @@
 //go:build failpoints
 
-// Package sweep_test has a daemon die, fail and hang at every point it passes,
-// and looks at what the next one makes of it: the real lifecycle, store and
-// pool, with machines, networks and guests in memory.
 package sweep_test
 
 import (
