@@ -103,6 +103,7 @@ func TestLies(t *testing.T) {
 		"another type":           head([]string{"x"}),
 		"a name with a slash":    directory("f../../etc/passwd\x00"),
 		"an empty name":          directory("f\x00"),
+		"an empty entry":         directory("\x00"),
 		"an unfinished name":     directory("fname"),
 		"content without an end": func(_ wire.Request, c net.Conn) { wire.Write(c, wire.Data, []byte("x")) },
 	} {

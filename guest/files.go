@@ -71,11 +71,11 @@ func entries(r io.Reader) ([]coppice.DirEntry, error) {
 		if err != nil {
 			return nil, err
 		}
-		name := line[1 : len(line)-1]
-		if name == "" || strings.Contains(name, "/") {
+		kind, name := line[0], strings.TrimSuffix(line[1:], "\x00")
+		if kind == 0 || name == "" || strings.Contains(name, "/") {
 			return nil, fmt.Errorf("%w: %w", coppice.ErrGuestGone, errForeign)
 		}
-		entries = append(entries, coppice.DirEntry{Name: name, Dir: line[0] == 'd'})
+		entries = append(entries, coppice.DirEntry{Name: name, Dir: kind == 'd'})
 	}
 	slices.SortFunc(entries, func(a, b coppice.DirEntry) int { return strings.Compare(a.Name, b.Name) })
 	return entries, nil
