@@ -177,11 +177,8 @@ func (c *command) wait(timeout time.Duration) (wire.Exited, error) {
 	if c.timedOut {
 		return wire.Exited{Code: 124, TimedOut: true}, nil
 	}
-	exited := wire.Exited{Code: exitCode(status)}
-	if status.Signaled() {
-		exited.Signal = unix.SignalName(status.Signal())
-	}
-	return exited, nil
+	code, signal := exit(status)
+	return wire.Exited{Code: code, Signal: signal}, nil
 }
 
 // reap returns the status of the main process, when it has ended.
@@ -199,12 +196,12 @@ func (c *command) reap() (syscall.WaitStatus, error) {
 	return state.Sys().(syscall.WaitStatus), nil
 }
 
-// exitCode is a status as shells say it.
-func exitCode(status syscall.WaitStatus) int {
+// exit is a status as shells say it, and the signal if there was one.
+func exit(status syscall.WaitStatus) (code int, signal string) {
 	if status.Signaled() {
-		return 128 + int(status.Signal())
+		return 128 + int(status.Signal()), unix.SignalName(status.Signal())
 	}
-	return status.ExitStatus()
+	return status.ExitStatus(), ""
 }
 
 // signal sends a signal to the main process, unless it has ended.

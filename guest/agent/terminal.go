@@ -109,12 +109,9 @@ func (t *terminal) run() {
 	t.drain()
 	t.master.Close()
 	t.slave.Close()
-	ended := &wire.Ended{At: t.now().UnixNano(), Code: exitCode(status)}
-	switch {
-	case err != nil:
-		ended.Code = 255
-	case status.Signaled():
-		ended.Signal = unix.SignalName(status.Signal())
+	ended := &wire.Ended{At: t.now().UnixNano(), Code: 255}
+	if err == nil {
+		ended.Code, ended.Signal = exit(status)
 	}
 	t.mu.Lock()
 	defer t.mu.Unlock()
