@@ -91,7 +91,7 @@ func (c *call) output(stdio coppice.Stdio) (exited wire.Exited, err error) {
 			if err := frame.Answer(&exited); err != nil {
 				return exited, c.failed(err)
 			}
-			if exited.Code < 0 || exited.Code > 255 || exited.Signal != "" && unix.SignalNum(exited.Signal) == 0 {
+			if !canEnd(exited.Code, exited.Signal) {
 				return exited, c.failed(errForeign)
 			}
 			return exited, nil
@@ -103,6 +103,11 @@ func (c *call) output(stdio coppice.Stdio) (exited wire.Exited, err error) {
 			return exited, fmt.Errorf("pass on the output: %w", err)
 		}
 	}
+}
+
+// canEnd reports whether a program can end with a status, by a signal if it names one.
+func canEnd(code int, signal string) bool {
+	return code >= 0 && code <= 255 && (signal == "" || unix.SignalNum(signal) != 0)
 }
 
 // send sends all of r, as data with its end. A stream that does not take it is

@@ -7,8 +7,6 @@ import (
 	"sync"
 	"time"
 
-	"golang.org/x/sys/unix"
-
 	"github.com/coppice-vm/coppice"
 	"github.com/coppice-vm/coppice/guest/wire"
 )
@@ -52,7 +50,7 @@ func (t terminals) attach(ctx context.Context, typist *coppice.Typist, which *wi
 	}
 	var info coppice.TerminalInfo
 	if err == nil {
-		info, err = terminalInfo(attached.TerminalInfo)
+		info, err = terminalInfo(attached.TerminalInfo, which.ID)
 	}
 	if err != nil {
 		c.close()
@@ -88,7 +86,7 @@ func (t terminals) List(ctx context.Context) ([]coppice.TerminalInfo, error) {
 		if err := frame.Answer(&said); err != nil {
 			return nil, c.failed(err)
 		}
-		info, err := terminalInfo(said)
+		info, err := terminalInfo(said, "")
 		if err != nil || len(infos) == terminalsLimit {
 			return nil, c.failed(errForeign)
 		}
@@ -107,31 +105,26 @@ func (t terminals) Close(ctx context.Context, id string) (coppice.TerminalInfo, 
 	if err := c.answer(&info); err != nil {
 		return coppice.TerminalInfo{}, err
 	}
-	return terminalInfo(info)
+	return terminalInfo(info, id)
 }
 
-// terminalInfo is what a guest says of a terminal, if that can be.
-func terminalInfo(said wire.TerminalInfo) (coppice.TerminalInfo, error) {
+// terminalInfo is what a guest says of a terminal, if that can be; of that
+// terminal, unless id is empty.
+func terminalInfo(said wire.TerminalInfo, id string) (coppice.TerminalInfo, error) {
 	info := coppice.TerminalInfo{
 		ID: said.ID, User: printable(said.User), Command: printable(said.Command),
-		Size: said.Size, Attached: max(said.Attached, 0), Created: time.Unix(0, said.Created),
+		Size: said.Size, Attached: said.Attached, Created: time.Unix(0, said.Created),
 	}
-	ok := coppice.ValidTerminalID(info.ID) && info.Size.Valid()
-	if said.Ended != nil {
-		var sane bool
-		info.Exit, sane = terminalExit(said.Ended)
-		info.Ended = time.Unix(0, said.Ended.At)
-		ok = ok && sane
+	ok := coppice.ValidTerminalID(info.ID) && (id == "" || info.ID == id) &&
+		info.Size.Valid() && info.Attached >= 0 && info.Attached <= coppice.MaxTerminals
+	if end := said.Ended; end != nil {
+		info.Ended, info.Exit = time.Unix(0, end.At), coppice.TerminalExit{Code: end.Code, Signal: end.Signal}
+		ok = ok && canEnd(end.Code, end.Signal)
 	}
 	if !ok {
 		return coppice.TerminalInfo{}, fmt.Errorf("%w: %w", coppice.ErrGuestGone, errForeign)
 	}
 	return info, nil
-}
-
-func terminalExit(said *wire.Ended) (exit coppice.TerminalExit, ok bool) {
-	ok = said.Code >= 0 && said.Code <= 255 && (said.Signal == "" || unix.SignalNum(said.Signal) != 0)
-	return coppice.TerminalExit{Code: said.Code, Signal: said.Signal}, ok
 }
 
 // A terminal is a [coppice.Terminal].
@@ -178,11 +171,10 @@ func (t *terminal) next() ([]byte, error) {
 	if err := frame.Answer(&said); err != nil {
 		return nil, t.call.failed(err)
 	}
-	exit, ok := terminalExit(&said)
-	if !ok {
+	if !canEnd(said.Code, said.Signal) {
 		return nil, t.call.failed(errForeign)
 	}
-	t.exit = exit
+	t.exit = coppice.TerminalExit{Code: said.Code, Signal: said.Signal}
 	close(t.ended)
 	return nil, io.EOF
 }
