@@ -109,6 +109,9 @@ type VM struct {
 	// Egress is what the VM may reach; empty is the host's default, whatever
 	// that is at the time.
 	Egress Egress
+	// Private says that what the VM serves on the web is for those only who may
+	// use the VM.
+	Private bool
 
 	// Image is what the VM boots from: its kernel and drivers.
 	Image ImageID
@@ -157,7 +160,8 @@ type NewVM struct {
 	// ActivityBytes is nil for the default.
 	ActivityBytes *int64
 	// Egress is empty for the host's default.
-	Egress Egress
+	Egress  Egress
+	Private bool
 	// Snapshot to start from; empty is the host's image.
 	Snapshot CaptureID
 }

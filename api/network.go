@@ -8,6 +8,12 @@ type Network struct {
 	ReceivedBytes int64  `json:"receivedBytes" doc:"By the guest, in the current run"`
 }
 
+// SetIngress says who may visit what a VM serves on the web.
+type SetIngress struct {
+	_       struct{} `json:"-" additionalProperties:"true"`
+	Private *bool    `json:"private" doc:"Only those who may use the VM, and show it by a key or token"`
+}
+
 // SetNetwork changes a VM's connection to the world, at once.
 type SetNetwork struct {
 	_      struct{} `json:"-" additionalProperties:"true"`

@@ -52,6 +52,7 @@ type VMSpec struct {
 	ActivityThresholdBytes *int64 `json:"activityThresholdBytes,omitempty" minimum:"0" doc:"Bytes of traffic in 10 seconds from which on they count as activity. 1024 by default"`
 
 	Egress      *string      `json:"egress,omitempty" doc:"What the VM may reach: open, closed, or a list of networks and names; absent is the host's default"`
+	Private     *bool        `json:"private,omitempty" doc:"What the VM serves on the web is for those only who may use it, and show a key or token"`
 	Persistence *Persistence `json:"persistence,omitempty"`
 
 	Domains []Domain `json:"domains,omitempty" doc:"Host names that are to lead to the VM"`
@@ -152,6 +153,7 @@ type VM struct {
 	LastNetworkActivity    *time.Time `json:"lastNetworkActivity,omitempty" doc:"When it was last active"`
 	ReclaimAt              *time.Time `json:"reclaimAt,omitempty" doc:"When it is reclaimed if it is not active before; absent if it is not to be"`
 
+	Private      bool      `json:"private" doc:"What it serves on the web is for those only who may use it"`
 	SnapshotID   string    `json:"snapshotId,omitempty" doc:"What it was created from"`
 	VMInstanceID string    `json:"vmInstanceId,omitempty" doc:"The current run, or the last one"`
 	CreatedAt    time.Time `json:"createdAt"`

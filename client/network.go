@@ -15,3 +15,8 @@ func (c *Client) Network(ctx context.Context, id string) (api.Network, error) {
 func (c *Client) SetNetwork(ctx context.Context, id string, set api.SetNetwork) (api.Network, error) {
 	return call[api.Network](ctx, c, "PUT", vmPath(id, "/network"), set, "")
 }
+
+// SetIngress says who may visit what a VM serves on the web, from the next request on.
+func (c *Client) SetIngress(ctx context.Context, id string, set api.SetIngress) (api.VM, error) {
+	return call[api.VM](ctx, c, "PUT", vmPath(id, "/ingress"), set, "")
+}

@@ -31,7 +31,7 @@ func aVM(id coppice.VMID) coppice.VM {
 			Type: coppice.Ephemeral, Priority: 7, DeleteEvent: coppice.OnSuspend,
 		},
 		IdleTimeout: 1234567891 * time.Nanosecond, ActivityBytes: 1234,
-		Egress:   coppice.EgressClosed,
+		Egress: coppice.EgressClosed, Private: true,
 		Activity: coppice.Activity{At: epoch.Add(4), Idle: 12345 * time.Nanosecond},
 		Image:    "image", Base: "base", Snapshot: "snapshot", Parent: "parent",
 		Instance: "instance", HostBoot: "boot",

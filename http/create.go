@@ -135,6 +135,7 @@ func newVM(body *api.CreateVM) (coppice.NewVM, error) {
 	if vm.Egress, err = parseEgress(s.Egress, coppice.CodeCreateBadRequest); err != nil {
 		return vm, err
 	}
+	vm.Private = s.Private != nil && *s.Private
 	if s.VCPUCount != nil {
 		if *s.VCPUCount <= 0 {
 			return vm, badCreate("vcpuCount is a power of two, 1 or more; not %d", *s.VCPUCount)
@@ -161,6 +162,7 @@ func pick(body *api.CreateVM) api.VMSpec {
 		out.MemSizeGb = first(out.MemSizeGb, s.MemSizeGb)
 		out.RootfsSizeGb = first(out.RootfsSizeGb, s.RootfsSizeGb)
 		out.Egress = first(out.Egress, s.Egress)
+		out.Private = first(out.Private, s.Private)
 		out.Persistence = first(out.Persistence, s.Persistence)
 		out.ActivityThresholdBytes = first(out.ActivityThresholdBytes, s.ActivityThresholdBytes)
 		if !out.IdleTimeoutSeconds.Set {

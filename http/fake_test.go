@@ -250,6 +250,18 @@ func (f *fakeVMs) SetEgress(ctx context.Context, account coppice.AccountID, id c
 	return f.Link(ctx, account, id)
 }
 
+func (f *fakeVMs) SetPrivate(ctx context.Context, account coppice.AccountID, id coppice.VMID, private bool) (coppice.VM, error) {
+	if _, err := f.VM(ctx, account, id); err != nil {
+		return coppice.VM{}, err
+	}
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	vm := f.rows[id]
+	vm.Private = private
+	f.rows[id] = vm
+	return vm, nil
+}
+
 func (f *fakeVMs) Fork(ctx context.Context, account coppice.AccountID, id coppice.VMID, spec coppice.ForkSpec) ([]coppice.Fork, error) {
 	parent, err := f.VM(ctx, account, id)
 	if err != nil {

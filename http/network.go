@@ -41,6 +41,29 @@ func (s *Server) setNetwork(ctx context.Context, who caller, in *setNetworkInput
 	return shapeNetwork(link), err
 }
 
+type setIngressInput struct {
+	VMID string `path:"vm_id" doc:"20 characters of a-z and 0-9"`
+	Body api.SetIngress
+}
+
+func (s *Server) setIngress(ctx context.Context, who caller, in *setIngressInput) (api.VM, error) {
+	id, err := parseVMID(in.VMID)
+	if err != nil {
+		return api.VM{}, err
+	}
+	if _, err := s.config.VMs.VM(ctx, who.Account, id); err != nil {
+		return api.VM{}, err
+	}
+	if in.Body.Private == nil {
+		return api.VM{}, coppice.Errorf(coppice.CodeInvalidRequest, "private is missing: want true or false")
+	}
+	vm, err := s.config.VMs.SetPrivate(ctx, who.Account, id, *in.Body.Private)
+	if err != nil {
+		return api.VM{}, err
+	}
+	return shape(&vm), nil
+}
+
 // parseEgress returns a policy; nil is the host's default.
 func parseEgress(text *string, code coppice.Code) (coppice.Egress, error) {
 	if text == nil {

@@ -40,3 +40,25 @@ func TestNetworkOfVM(t *testing.T) {
 		t.Errorf("a VM is created with the policy %q", h.vms.created.Egress)
 	}
 }
+
+// Whether a VM is private is said when it is made, changed, and shown.
+func TestPrivate(t *testing.T) {
+	h := newHarness(t)
+	id := string(h.vms.add(coppice.VM{}))
+	for _, private := range []string{"true", "false"} {
+		for _, a := range []answer{h.do("PUT", "/v1/vms/"+id+"/ingress", `{"private":`+private+`}`), h.do("GET", "/v1/vms/"+id, "")} {
+			if a.status != 200 || !strings.Contains(a.body, `"private":`+private) {
+				t.Errorf("%d %s, want %s", a.status, a.body, private)
+			}
+		}
+	}
+	for _, body := range []string{`{}`, ``, `{"private":null}`, `{"private":"yes"}`} {
+		if a := h.do("PUT", "/v1/vms/"+id+"/ingress", body); a.status != 400 || a.code() != "INVALID_REQUEST" {
+			t.Errorf("%s: %d %s", body, a.status, a.body)
+		}
+	}
+	h.do("POST", "/v1/vms", `{"private":true}`)
+	if !h.vms.created.Private {
+		t.Error("a VM that is to be private is not")
+	}
+}

@@ -65,6 +65,8 @@ type VMs interface {
 	SetEgress(ctx context.Context, account coppice.AccountID, id coppice.VMID, egress coppice.Egress) (coppice.Link, error)
 	// Stats measures a VM. It does not count as a use of it.
 	Stats(ctx context.Context, account coppice.AccountID, id coppice.VMID) (coppice.Stats, error)
+	// SetPrivate says whether what a VM serves on the web is for those only who may use it.
+	SetPrivate(ctx context.Context, account coppice.AccountID, id coppice.VMID, private bool) (coppice.VM, error)
 	// Limits returns what the account may have at a time, and what it has.
 	Limits(ctx context.Context, account coppice.AccountID) (coppice.Limits, coppice.Usage, error)
 	// Host says what the host has, and what VMs take of it.

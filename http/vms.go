@@ -231,6 +231,7 @@ func shape(vm *coppice.VM) api.VM {
 		VMInstanceID: string(vm.Instance),
 		CreatedAt:    vm.CreatedAt.UTC(),
 		Deleted:      vm.Deleted(),
+		Private:      vm.Private,
 
 		ActivityThresholdBytes: vm.ActivityBytes,
 	}

@@ -91,6 +91,7 @@ func (m *Manager) newVM(spec coppice.NewVM, image coppice.ImageID, from coppice.
 		ActivityBytes: defaultActivityBytes,
 		Image:         image,
 		Egress:        spec.Egress,
+		Private:       spec.Private,
 		Snapshot:      spec.Snapshot,
 		CreatedAt:     time.Now().UTC(),
 	}

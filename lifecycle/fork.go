@@ -89,6 +89,7 @@ func (m *Manager) child(parent coppice.VM, c coppice.Capture, spec coppice.ForkS
 
 		ActivityBytes: parent.ActivityBytes,
 		Egress:        parent.Egress,
+		Private:       parent.Private,
 		Image:         c.Image,
 		Base:          c.ID,
 		Parent:        parent.ID,

@@ -81,6 +81,22 @@ func (m *Manager) SetEgress(ctx context.Context, account coppice.AccountID, id c
 	}
 }
 
+// SetPrivate says whether what an account's VM serves on the web is for those
+// only who may use it. Nothing that is in flight is waited for.
+func (m *Manager) SetPrivate(ctx context.Context, account coppice.AccountID, id coppice.VMID, private bool) (coppice.VM, error) {
+	if _, err := m.present(ctx, account, id); err != nil {
+		return coppice.VM{}, err
+	}
+	vm, err := m.Store.UpdateVM(ctx, id, func(vm *coppice.VM) error {
+		vm.Private = private
+		return nil
+	})
+	if err != nil {
+		return coppice.VM{}, asError(err)
+	}
+	return vm, nil
+}
+
 // enterToSetEgress puts the change of a policy in flight, or returns what is.
 func (m *Manager) enterToSetEgress(id coppice.VMID, egress coppice.Egress) (f *flight, mine bool, err error) {
 	m.mu.Lock()

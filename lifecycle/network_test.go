@@ -76,6 +76,57 @@ func TestEgress(t *testing.T) {
 	h.clean(forks[0].VM.ID)
 }
 
+// A VM that is made private stays so, whatever is done to it meanwhile, and so do its forks.
+func TestPrivate(t *testing.T) {
+	h := newHost(t)
+	vm := h.must(h.Create(t.Context(), coppice.NewVM{Account: alice, Private: true}))
+	set := func(private bool) {
+		t.Helper()
+		if got, err := h.SetPrivate(t.Context(), alice, vm.ID, private); err != nil || got.Private != private {
+			t.Errorf("set: %v, %v", got.Private, err)
+		}
+	}
+	want := func(id coppice.VMID, private bool) {
+		t.Helper()
+		if got, err := h.VM(t.Context(), alice, id); err != nil || got.Private != private {
+			t.Errorf("private: %v, %v, want %v", got.Private, err, private)
+		}
+	}
+	want(vm.ID, true)
+	if _, err := h.SetPrivate(t.Context(), bob, vm.ID, false); code(err) != coppice.CodeVMNotFound {
+		t.Errorf("bob opens alice's VM: %v", err)
+	}
+	forks, err := h.Fork(t.Context(), alice, vm.ID, coppice.ForkSpec{Count: 1})
+	if err != nil || forks[0].Err != nil {
+		t.Fatal(err, forks)
+	}
+	want(forks[0].VM.ID, true)
+	set(false)
+	h.must(h.Stop(t.Context(), alice, vm.ID))
+	starting, proceed, started := make(chan struct{}), make(chan struct{}), make(chan error, 1)
+	h.wires.fail(func(ctx context.Context) error {
+		close(starting)
+		<-proceed
+		return h.net.SetUp(ctx, vm.ID, coppice.EgressOpen)
+	})
+	go func() {
+		_, err := h.Start(t.Context(), alice, vm.ID, coppice.StartOptions{})
+		started <- err
+	}()
+	<-starting
+	set(true)
+	close(proceed)
+	if err := <-started; err != nil {
+		t.Error(err)
+	}
+	want(vm.ID, true)
+	h.must(h.Delete(t.Context(), alice, vm.ID))
+	if _, err := h.SetPrivate(t.Context(), alice, vm.ID, false); code(err) != coppice.CodeVMDeleted {
+		t.Errorf("a deleted VM: %v", err)
+	}
+	h.clean(forks[0].VM.ID)
+}
+
 // faultyWires is a network that can be made to fail, and counts questions.
 type faultyWires struct {
 	*mem.Network

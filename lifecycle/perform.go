@@ -244,9 +244,9 @@ func (m *Manager) carryOut(ctx context.Context, vm coppice.VM, step Step, do wor
 func (m *Manager) write(vm coppice.VM, event coppice.Event) coppice.VM {
 	for {
 		written, err := m.Store.UpdateVM(m.base, vm.ID, func(row *coppice.VM) error {
-			activity := row.Activity // which changes meanwhile
+			activity, private := row.Activity, row.Private // which change meanwhile
 			*row = vm
-			row.Activity = activity
+			row.Activity, row.Private = activity, private
 			m.amend(row)
 			return nil
 		}, event)

@@ -16,7 +16,7 @@ var vms = &table[coppice.VM]{
 		"name", "state", "verb", "verb_since", "reason",
 		"vcpus", "memory_mib", "disk_mib", "target_vcpus", "target_memory_mib", "target_disk_mib",
 		"persistence", "priority", "delete_event", "idle_timeout",
-		"activity_bytes", "active_at", "idle", "egress",
+		"activity_bytes", "active_at", "idle", "egress", "private",
 		"image", "base", "snapshot", "parent",
 		"instance", "host_boot", "started_at", "deleted_at",
 	},
@@ -27,7 +27,7 @@ var vms = &table[coppice.VM]{
 			&vm.Name, &vm.State, &vm.Verb, (*instant)(&vm.VerbSince), &vm.Reason,
 			&vm.Size.VCPUs, &vm.Size.MemoryMiB, &vm.Size.DiskMiB, &vm.Target.VCPUs, &vm.Target.MemoryMiB, &vm.Target.DiskMiB,
 			&vm.Persistence.Type, &vm.Persistence.Priority, &vm.Persistence.DeleteEvent, &vm.IdleTimeout,
-			&vm.ActivityBytes, (*instant)(&vm.Activity.At), &vm.Activity.Idle, &vm.Egress,
+			&vm.ActivityBytes, (*instant)(&vm.Activity.At), &vm.Activity.Idle, &vm.Egress, &vm.Private,
 			&vm.Image, (*reference)(&vm.Base), &vm.Snapshot, &vm.Parent,
 			&vm.Instance, &vm.HostBoot, (*instant)(&vm.StartedAt), (*instant)(&vm.DeletedAt),
 		}

@@ -11,6 +11,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/coppice-vm/coppice/api"
 	"github.com/coppice-vm/coppice/client"
 )
 
@@ -86,4 +87,53 @@ func (m *Main) caCommand() *cobra.Command {
 			return m.print(map[string]string{"ca": where.CA}, func(w *tabwriter.Writer) { fmt.Fprint(w, where.CA) })
 		}),
 	}
+}
+
+// The modes of what a VM serves on the web.
+const (
+	public  = "public"
+	private = "private"
+)
+
+func (m *Main) ingressCommand() *cobra.Command {
+	return &cobra.Command{
+		Use:   "ingress VM [public|private]",
+		Short: "Show who may visit what a VM serves on the web, or change it",
+		Long: `Show who may visit what a VM serves on the web, or change it from the next
+request on: everybody who knows its name (public), or those only who show an API
+key of the account, or the token of an identity that was granted the VM (private).
+
+  coppice ingress web private
+  curl -H "Authorization: Bearer $COPPICE_API_KEY" "$(coppice open -n web 3000)"`,
+		Args: cobra.RangeArgs(1, 2),
+		ValidArgsFunction: func(cmd *cobra.Command, args []string, toComplete string) ([]string, cobra.ShellCompDirective) {
+			if len(args) == 1 {
+				return []string{public, private}, cobra.ShellCompDirectiveNoFileComp
+			}
+			return m.completeVM(cmd, args, toComplete)
+		},
+		RunE: m.inVM(func(ctx context.Context, c *client.Client, id string, args []string) (err error) {
+			var vm api.VM
+			switch {
+			case len(args) == 0:
+				vm, err = c.VM(ctx, id)
+			case args[0] == public, args[0] == private:
+				vm, err = c.SetIngress(ctx, id, api.SetIngress{Private: new(args[0] == private)})
+			default:
+				err = fmt.Errorf("%q: want public or private", args[0])
+			}
+			if err != nil {
+				return err
+			}
+			return m.print(map[string]bool{"private": vm.Private}, func(w *tabwriter.Writer) { fmt.Fprintln(w, visitors(vm)) })
+		}),
+	}
+}
+
+// visitors says who may visit what a VM serves on the web.
+func visitors(vm api.VM) string {
+	if vm.Private {
+		return private
+	}
+	return public
 }

@@ -41,7 +41,7 @@ data directory of a daemon on this machine.`,
 			m.createCommand(), m.listCommand(), m.getCommand(), m.execCommand(), m.shellCommand(), m.terminalCommand(), m.sshCommand(), m.sshConfigCommand(), m.sshKeysCommand(),
 			m.startCommand(), m.stopCommand(), m.killCommand(), m.removeCommand(),
 			m.copyCommand(), m.forwardCommand(), m.openCommand(), m.domainCommand(), m.caCommand(), m.logsCommand(), m.historyCommand(), m.statsCommand(), m.resizeCommand(),
-			m.keysCommand(), m.identityCommand(), m.limitsCommand(), m.egressCommand(), m.forkCommand(), m.suspendCommand(), m.snapshotCommand(), m.treeCommand(),
+			m.keysCommand(), m.identityCommand(), m.limitsCommand(), m.egressCommand(), m.ingressCommand(), m.forkCommand(), m.suspendCommand(), m.snapshotCommand(), m.treeCommand(),
 		},
 		"host": {
 			m.upCommand(), m.downCommand(), m.accountCommand(), m.purgeCommand(), m.prepareCommand(), m.serveCommand(),

@@ -21,6 +21,7 @@ type vmFlags struct {
 	idle         idleTimeout
 	persistence  persistence
 	egress       string
+	private      bool
 }
 
 func (f *vmFlags) bind(fs *pflag.FlagSet) {
@@ -32,6 +33,7 @@ func (f *vmFlags) bind(fs *pflag.FlagSet) {
 	fs.Var(&f.idle, "idle-timeout", "time without activity after which the VM is reclaimed: 10m, never")
 	fs.Var(&f.persistence, "persistence", "sticky, sticky:PRIORITY (0 to 10), persistent, ephemeral, ephemeral:OnStop or ephemeral:OnSuspend")
 	fs.StringVar(&f.egress, "egress", "", "what the VM may reach: open, closed, or a list like 10.1.0.0/16,*.example.com")
+	fs.BoolVar(&f.private, "private", false, "what the VM serves on the web is only for those who show a key or token for it")
 }
 
 // spec says only what the user did.
@@ -54,6 +56,9 @@ func (f *vmFlags) spec() api.VMSpec {
 	}
 	if f.egress != "" {
 		s.Egress = &f.egress
+	}
+	if f.private {
+		s.Private = &f.private
 	}
 	return s
 }

@@ -127,6 +127,7 @@ func describe(w *tabwriter.Writer, vm api.VM, network api.Network) {
 		line("egress", "%s", policy(network))
 		line("traffic", "%s sent, %s received", byteCount(network.SentBytes), byteCount(network.ReceivedBytes))
 	}
+	line("ingress", "%s", visitors(vm))
 	line("from", "%s", vm.SnapshotID)
 	line("instance", "%s", vm.VMInstanceID)
 	line("created", "%s", vm.CreatedAt.Local().Format(time.RFC3339))
