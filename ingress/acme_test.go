@@ -92,7 +92,9 @@ func TestACME(t *testing.T) {
 	config.URL, config.Roots, signs = startAuthority(t, config.HTTPPort, config.TLSPort)
 	acme := NewACME(config)
 	defer acme.Close()
-	server := New(Config{VMs: h.vms, Records: h.vms, Network: h.vms, Directory: config.Directory, ACME: acme, Log: config.Log})
+	secured := h.server.config
+	secured.ACME = acme
+	server := New(secured)
 	for serve, l := range map[string]net.Listener{"plain": plain, "secure": secure} {
 		go func() {
 			if serve == "plain" {

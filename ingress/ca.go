@@ -12,7 +12,6 @@ import (
 	"encoding/pem"
 	"errors"
 	"fmt"
-	"io/fs"
 	"math/big"
 	"os"
 	"strings"
@@ -20,7 +19,6 @@ import (
 	"time"
 
 	"github.com/coppice-vm/coppice"
-	"github.com/coppice-vm/coppice/internal/host"
 )
 
 const (
@@ -45,12 +43,7 @@ type CA struct {
 // OpenCA returns the authority whose key and certificate are in a file, which is
 // made, readable by its owner only, if it is not there.
 func OpenCA(file string) (*CA, error) {
-	b, err := os.ReadFile(file)
-	if errors.Is(err, fs.ErrNotExist) {
-		if b, err = newCA(); err == nil {
-			err = host.WriteFile(file, b)
-		}
-	}
+	b, err := readOrMake(file, newCA)
 	if err != nil {
 		return nil, fmt.Errorf("certificate authority: %w", err)
 	}

@@ -21,7 +21,9 @@ import (
 // has them, and returns the address.
 func (h *harness) secure(config *tls.Config) string {
 	h.t.Helper()
-	server := New(Config{VMs: h.vms, Records: h.vms, Network: h.vms, Directory: h.server.config.Directory, TLS: config, Log: h.server.config.Log})
+	secured := h.server.config
+	secured.TLS = config
+	server := New(secured)
 	l, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
 		h.t.Fatal(err)

@@ -7,6 +7,7 @@ import (
 	"net"
 	"net/http"
 	"net/http/httptest"
+	"path/filepath"
 	"sync"
 	"syscall"
 	"testing"
@@ -85,6 +86,15 @@ func (f *fakeVMs) set(id coppice.VMID, state coppice.State) coppice.VMID {
 	}
 	f.rows[id] = vm
 	return id
+}
+
+// setPrivate makes a VM private, or public.
+func (f *fakeVMs) setPrivate(id coppice.VMID, private bool) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	vm := f.rows[id]
+	vm.Private = private
+	f.rows[id] = vm
 }
 
 // listen has address listen on a port of a VM's loopback.
@@ -190,10 +200,71 @@ func (s *fakeSession) Dial(ctx context.Context, user, network, address string) (
 	return s.vms.connect(ctx, s.vm, to)
 }
 
+// fakeAccess knows alice's keys and bob's, and tokens of alice's, each of which
+// was granted a VM. What is not in it any more is revoked.
+type fakeAccess struct {
+	mu     sync.Mutex
+	keys   map[string]coppice.AccountID
+	tokens map[string]coppice.VMID
+	visits map[string][]context.CancelCauseFunc
+}
+
+func newFakeAccess() *fakeAccess {
+	return &fakeAccess{
+		keys: map[string]coppice.AccountID{"alice-key": "alice", "bob-key": "bob"}, tokens: map[string]coppice.VMID{},
+		visits: map[string][]context.CancelCauseFunc{},
+	}
+}
+
+func (f *fakeAccess) ByKey(ctx context.Context, secret string, do func(context.Context, coppice.Principal)) error {
+	f.mu.Lock()
+	account, ok := f.keys[secret]
+	f.mu.Unlock()
+	if !ok {
+		return coppice.ErrNoKey
+	}
+	f.visit(ctx, secret, coppice.Principal{Account: account}, do)
+	return nil
+}
+
+func (f *fakeAccess) ByToken(ctx context.Context, secret string, vm coppice.VMID, do func(context.Context, coppice.Principal)) error {
+	f.mu.Lock()
+	granted, ok := f.tokens[secret]
+	f.mu.Unlock()
+	switch {
+	case !ok:
+		return coppice.ErrNoToken
+	case vm != "" && vm != granted:
+		return coppice.ErrNoGrant
+	}
+	f.visit(ctx, secret, coppice.Principal{Account: "alice", Identity: "i"}, do)
+	return nil
+}
+
+func (f *fakeAccess) visit(ctx context.Context, secret string, who coppice.Principal, do func(context.Context, coppice.Principal)) {
+	ctx, end := context.WithCancelCause(ctx)
+	defer end(nil)
+	f.mu.Lock()
+	f.visits[secret] = append(f.visits[secret], end)
+	f.mu.Unlock()
+	do(ctx, who)
+}
+
+func (f *fakeAccess) revoke(secret string) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	delete(f.keys, secret)
+	delete(f.tokens, secret)
+	for _, end := range f.visits[secret] {
+		end(coppice.ErrRevoked)
+	}
+}
+
 // A harness is a server on a socket, and its VMs.
 type harness struct {
 	t      *testing.T
 	vms    *fakeVMs
+	access *fakeAccess
 	names  *mem.Store
 	server *Server
 	addr   string
@@ -201,8 +272,15 @@ type harness struct {
 }
 
 func newHarness(t *testing.T) *harness {
-	h := &harness{t: t, vms: newFakeVMs(), names: mem.NewStore()}
-	h.server = New(Config{VMs: h.vms, Records: h.vms, Network: h.vms, Directory: &Directory{Domain: domain, Mappings: h.names}, Log: slog.New(slog.NewTextHandler(t.Output(), nil))})
+	h := &harness{t: t, vms: newFakeVMs(), access: newFakeAccess(), names: mem.NewStore()}
+	sessions, err := OpenSessions(filepath.Join(t.TempDir(), "sessions.key"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	h.server = New(Config{
+		VMs: h.vms, Records: h.vms, Network: h.vms, Directory: &Directory{Domain: domain, Mappings: h.names},
+		Access: h.access, Sessions: sessions, Log: slog.New(slog.NewTextHandler(t.Output(), nil)),
+	})
 	l, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
 		t.Fatal(err)
@@ -245,4 +323,25 @@ func (h *harness) serve(port int, handler http.HandlerFunc) (coppice.VMID, strin
 
 func (h *harness) url(id coppice.VMID, port int) string {
 	return "http://" + Target{id, uint16(port)}.Name(domain)
+}
+
+// await returns when somebody visits by a secret.
+func (f *fakeAccess) await(t *testing.T, secret string) {
+	t.Helper()
+	late := time.After(time.Minute)
+	tick := time.NewTicker(time.Millisecond)
+	defer tick.Stop()
+	for {
+		f.mu.Lock()
+		n := len(f.visits[secret])
+		f.mu.Unlock()
+		if n > 1 { // the first was to find out that it is known
+			return
+		}
+		select {
+		case <-tick.C:
+		case <-late:
+			t.Fatal("nobody visits")
+		}
+	}
 }

@@ -15,6 +15,7 @@ import (
 type passage struct {
 	ctx     context.Context // ends with it, or when the client leaves
 	to      upstream
+	ours    bool   // what the request has as Authorization is for us
 	release func() // ends that the request alone keeps the VM in use
 	cancel  context.CancelCauseFunc
 	unhook  func() bool // ends that it ends when the daemon leaves
@@ -43,19 +44,33 @@ func (s *Server) forward(w http.ResponseWriter, r *http.Request) error {
 	if err != nil {
 		return err
 	}
-	done, ok := s.enter(target.VM)
+	vm, err := s.config.Records.VM(r.Context(), target.VM)
+	if err != nil {
+		return noVM(target.VM, err)
+	}
+	if r.URL.Path == signInPath {
+		return s.signIn(w, r, &vm)
+	}
+	return s.admit(r, &vm, func(ctx context.Context, ours bool) error {
+		return s.pass(w, r.WithContext(ctx), &vm, target.Port, ours)
+	})
+}
+
+// pass passes a request on that may visit a VM.
+func (s *Server) pass(w http.ResponseWriter, r *http.Request, vm *coppice.VM, port uint16, ours bool) error {
+	done, ok := s.enter(vm.ID)
 	if !ok {
-		return coppice.Errorf(coppice.CodeUnavailable, "VM %s has %d requests in flight, which is the most; try again when some are done", target.VM, maxPerVM)
+		return coppice.Errorf(coppice.CodeUnavailable, "VM %s has %d requests in flight, which is the most; try again when some are done", vm.ID, maxPerVM)
 	}
 	defer done()
-	vm, release, err := s.wake(r.Context(), target.VM)
+	instance, release, err := s.wake(r.Context(), vm)
 	if err != nil {
 		return err
 	}
 	defer release()
 	ctx, cancel := context.WithCancelCause(r.Context())
 	defer cancel(nil)
-	p := &passage{ctx, upstream{vm.ID, vm.Instance, target.Port}, release, cancel, func() bool { return false }}
+	p := &passage{ctx, upstream{vm.ID, instance, port}, ours, release, cancel, func() bool { return false }}
 	defer func() { p.unhook() }()
 	if r.ProtoMajor == 1 {
 		// Else the server would read all of the request before the answer may begin.
@@ -65,21 +80,19 @@ func (s *Server) forward(w http.ResponseWriter, r *http.Request) error {
 	return nil
 }
 
-// wake returns a VM that runs, and keeps it in use until release. What run it is
-// can only be read afterwards.
-func (s *Server) wake(ctx context.Context, id coppice.VMID) (vm coppice.VM, release func(), err error) {
-	if vm, err = s.config.Records.VM(ctx, id); err != nil {
-		return vm, nil, noVM(id, err)
-	}
-	_, release, err = s.config.VMs.Use(ctx, vm.Account, id, "http")
+// wake has a VM run, and keeps it in use until release. What run it is can only
+// be read afterwards.
+func (s *Server) wake(ctx context.Context, vm *coppice.VM) (instance coppice.InstanceID, release func(), err error) {
+	_, release, err = s.config.VMs.Use(ctx, vm.Account, vm.ID, "http")
 	if err != nil {
-		return vm, nil, err
+		return "", nil, err
 	}
-	if vm, err = s.config.Records.VM(ctx, id); err != nil {
+	now, err := s.config.Records.VM(ctx, vm.ID)
+	if err != nil {
 		release()
-		return vm, nil, noVM(id, err)
+		return "", nil, noVM(vm.ID, err)
 	}
-	return vm, release, nil
+	return now.Instance, release, nil
 }
 
 func noVM(id coppice.VMID, err error) error {
@@ -89,11 +102,15 @@ func noVM(id coppice.VMID, err error) error {
 	return err
 }
 
-// rewrite makes the request to a VM of one from a client. What clients say of
-// where they come from is not believed: it is gone already.
+// rewrite makes the request to a VM of one from a client, without what was shown
+// to us. What clients say of where they come from is not believed: it is gone already.
 func rewrite(r *httputil.ProxyRequest) {
+	p := passageOf(r.In.Context())
+	if dropSessions(r.Out.Header); p.ours {
+		r.Out.Header.Del("Authorization")
+	}
 	r.Out.URL.Scheme = "http"
-	r.Out.URL.Host = passageOf(r.In.Context()).to.String()
+	r.Out.URL.Host = p.to.String()
 	r.Out.URL.RawQuery = r.In.URL.RawQuery // as it came, also where it is odd
 	r.Out.Host = r.In.Host
 	r.SetXForwarded()

@@ -59,6 +59,8 @@ type Config struct {
 	Records   Records
 	Network   Network
 	Directory *Directory
+	Access    Access
+	Sessions  *Sessions
 	// TLS is for ServeTLS, and ACME if certificates come from one; nil if that is
 	// not called.
 	TLS  *tls.Config

@@ -29,6 +29,12 @@ type problem struct {
 	*coppice.Error
 }
 
+// A shown problem is one on a page, which leads on from there.
+type shown struct {
+	*problem
+	SignIn, To string
+}
+
 // fail answers with what went wrong, or breaks off if nobody is there to be told.
 func (s *Server) fail(w http.ResponseWriter, r *http.Request, err error) {
 	ctx := r.Context()
@@ -48,8 +54,11 @@ func (s *Server) fail(w http.ResponseWriter, r *http.Request, err error) {
 	}
 	w.Header().Set(headerError, string(p.Code))
 	w.Header().Set("Cache-Control", "no-store")
-	if p.Status == http.StatusServiceUnavailable {
+	switch p.Status {
+	case http.StatusServiceUnavailable:
 		w.Header().Set("Retry-After", "5")
+	case http.StatusUnauthorized:
+		w.Header().Set("WWW-Authenticate", `Bearer realm="coppice"`)
 	}
 	p.write(w, r)
 }
@@ -58,9 +67,9 @@ func (s *Server) fail(w http.ResponseWriter, r *http.Request, err error) {
 func (p *problem) write(w http.ResponseWriter, r *http.Request) {
 	if strings.Contains(r.Header.Get("Accept"), "text/html") {
 		w.Header().Set("Content-Type", "text/html; charset=utf-8")
-		w.Header().Set("Content-Security-Policy", "default-src 'none'; style-src 'unsafe-inline'")
+		w.Header().Set("Content-Security-Policy", "default-src 'none'; style-src 'unsafe-inline'; form-action 'self'; frame-ancestors 'none'; base-uri 'none'")
 		w.WriteHeader(p.Status)
-		_ = page.Execute(w, p) // the client may have left
+		_ = page.Execute(w, shown{p, signInPath, returnTo(r)}) // the client may have left
 		return
 	}
 	body := map[string]any{}
@@ -110,6 +119,10 @@ func explainRefusal(e *coppice.Error) *problem {
 		return &problem{http.StatusGone, "Gone", e}
 	case coppice.CodeVMNotRunning:
 		return &problem{http.StatusServiceUnavailable, "Not running", e}
+	case coppice.CodeUnauthorized:
+		return &problem{http.StatusUnauthorized, "Private", e}
+	case coppice.CodeForbidden:
+		return &problem{http.StatusForbidden, "Not from here", e}
 	case coppice.CodeInvalidRequest:
 		return &problem{http.StatusBadRequest, "That cannot be", e}
 	case coppice.CodeUnavailable, coppice.CodeConflict, coppice.CodeVMSuspending, coppice.CodeStillCreating:

@@ -7,6 +7,7 @@ import (
 	"net"
 	"strconv"
 
+	"github.com/coppice-vm/coppice/access"
 	"github.com/coppice-vm/coppice/api"
 	"github.com/coppice-vm/coppice/ingress"
 	"github.com/coppice-vm/coppice/sqlite"
@@ -18,8 +19,14 @@ const servers = 4
 
 // serveIngress opens the ways to VMs by HTTP that there are to be, and returns
 // where they are.
-func (d *daemon) serveIngress(ctx context.Context, c config, db *sqlite.DB, directory *ingress.Directory) (where api.Ingress, err error) {
-	config := ingress.Config{VMs: d.manager, Records: db, Network: d.manager.Network, Directory: directory, Log: d.log}
+func (d *daemon) serveIngress(ctx context.Context, c config, db *sqlite.DB, directory *ingress.Directory, authority *access.Authority) (where api.Ingress, err error) {
+	sessions, err := ingress.OpenSessions(c.dir().Sessions())
+	if err != nil {
+		return where, err
+	}
+	config := ingress.Config{
+		VMs: d.manager, Records: db, Network: d.manager.Network, Directory: directory, Access: authority, Sessions: sessions, Log: d.log,
+	}
 	plain, err := listenIngress(ctx, "http", "--ingress-listen", c.ingress, c.domain, &where.URL)
 	if err != nil {
 		return where, err

@@ -145,12 +145,12 @@ func openDaemon(ctx context.Context, c config, log *slog.Logger) (_ *daemon, err
 
 // serve opens the API.
 func (d *daemon) serve(ctx context.Context, c config, db *sqlite.DB) (err error) {
+	authority := access.New(db, d.log)
 	directory := &ingress.Directory{Domain: c.domain, Mappings: db}
-	where, err := d.serveIngress(ctx, c, db, directory)
+	where, err := d.serveIngress(ctx, c, db, directory, authority)
 	if err != nil {
 		return err
 	}
-	authority := access.New(db, d.log)
 	sshGateway, err := d.serveSSH(ctx, c, authority)
 	if err != nil {
 		return err

@@ -49,6 +49,10 @@ func (d Dir) CA() string { return d.file("ca.pem") }
 // signed.
 func (d Dir) Certificates() string { return d.file("certificates") }
 
+// Sessions is the file with the key that the sessions of browsers which visit
+// private VMs are sealed with.
+func (d Dir) Sessions() string { return d.file("sessions.key") }
+
 // Credentials is the file that [Dir.ReadCredentials] reads.
 func (d Dir) Credentials() string { return d.file("credentials") }
 
@@ -84,7 +88,7 @@ func (d Dir) SetImage(id coppice.ImageID) error {
 // directory, and the directory itself if nothing else is in it: the pool has
 // been removed before, and strangers' files stay.
 func (d Dir) Remove() error {
-	names := []string{imageFile, filepath.Base(d.Accelerator()), filepath.Base(d.Credentials()), filepath.Base(d.PIDFile()), filepath.Base(d.SSHHostKey()), filepath.Base(d.CA())}
+	names := []string{imageFile, filepath.Base(d.Accelerator()), filepath.Base(d.Credentials()), filepath.Base(d.PIDFile()), filepath.Base(d.SSHHostKey()), filepath.Base(d.CA()), filepath.Base(d.Sessions())}
 	for _, base := range []string{d.Database(), d.Log()} {
 		matches, err := filepath.Glob(base + "*") // SQLite's journals; the log before this one
 		if err != nil {
