@@ -77,6 +77,9 @@ func serveTwinWith(t testing.TB, home string) (host.Credentials, *mem.Store) {
 		Ingress:   api.Ingress{URL: "http://{port}-{vm}.vm.localhost:4780", CA: "-----BEGIN CERTIFICATE-----\n"},
 		SSH:       sshSaid(sshListener.Addr(), hostKey.PublicKey()),
 		Dashboard: dashboard.Handler(),
+		Doctor: func(context.Context) []api.Finding {
+			return []api.Finding{{Name: "pool", Text: "has room"}, {Name: "memory", Text: "is scarce", Fix: "buy some"}}
+		},
 	})
 	if err != nil {
 		t.Fatal(err)

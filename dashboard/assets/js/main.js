@@ -47,12 +47,12 @@ function Frame() {
     <a class="skip" href="#main" onClick=${(e) => { e.preventDefault(); document.getElementById("main").focus(); }}>Skip to the content</a>
     <header class="top">
       <div class="inside">
-        <a class="brand" href="#/"><img src="/assets/icon.svg" alt="" width="24" height="24" /><span>coppice</span></a>
+        <a class="brand" href="#/" aria-label="coppice"><img src="/assets/icon.svg" alt="" width="24" height="24" /><span>coppice</span></a>
         <nav aria-label="Pages">
           ${pages.filter((p) => p.under === undefined).map((p) => html`
             <a href=${`#/${p.at}`} aria-current=${p.at === (page.under ?? page.at) ? "page" : undefined}>${p.title}</a>`)}
         </nav>
-        <button type="button" class="plain" onClick=${() => attempt(signOut)}><${Icon} name="out" /><span>Sign out</span></button>
+        <button type="button" class="plain" aria-label="Sign out" onClick=${() => attempt(signOut)}><${Icon} name="out" /><span>Sign out</span></button>
       </div>
     </header>
     <${Trouble} />

@@ -165,7 +165,7 @@ function Canopy({ roots, ordered, onPick }) {
     return `M${px} ${py}C${px} ${py - level * 0.55} ${x} ${y + level * 0.6} ${x} ${y}`;
   };
   return html`<div class="canopy card" ref=${box} aria-hidden="true"><svg width="100%" height=${height} viewBox=${`0 0 ${width} ${height}`}>
-    ${roots.map((n) => { const [x, y] = at.get(n.id); return html`<ellipse class="stool" cx=${x} cy=${y + 6} rx=${Math.max(9, Math.min(34, 7 + n.size * 0.5))} ry="4.5" />`; })}
+    ${roots.map((n) => { const [x, y] = at.get(n.id); return html`<ellipse class="stool" cx=${x} cy=${y + 6} rx=${n.size > 1 ? Math.min(34, 9 + n.size * 0.5) : Math.min(9, gap * 0.7)} ry="4.5" />`; })}
     ${ordered.filter((n) => n.parent).map((n) => html`<path key=${n.id} d=${branch(n)} stroke-width=${Math.min(5, 0.9 + Math.sqrt(n.size - 1) * 0.55)} />`)}
     ${ordered.map((n) => { const [x, y] = at.get(n.id); return html`<g key=${n.id} class="bud" onClick=${() => onPick(n.id)}>
       <title>${nameOf(n)}, ${stateOf(n)}</title><circle class="ground" cx=${x} cy=${y} r=${size / 2 + 0.5} /><${Glyph} state=${stateOf(n)} x=${x - size / 2} y=${y - size / 2} size=${size} /></g>`; })}

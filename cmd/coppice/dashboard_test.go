@@ -1,0 +1,113 @@
+package main
+
+import (
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"testing"
+
+	"github.com/coppice-vm/coppice/api"
+	"github.com/coppice-vm/coppice/client"
+	"github.com/coppice-vm/coppice/internal/host"
+)
+
+// trials is where the trials of the dashboard in a real browser are.
+const trials = "../../dashboard/trials"
+
+// try runs a file of trials against a host.
+func try(t *testing.T, file string, at host.Credentials) {
+	t.Helper()
+	if testing.Short() {
+		t.Skip("needs a browser")
+	}
+	npm := exec.CommandContext(t.Context(), "npm", "ci", "--no-audit", "--no-fund")
+	npm.Dir = trials
+	if out, err := npm.CombinedOutput(); err != nil {
+		t.Fatalf("npm ci: %v\n%s", err, out)
+	}
+	pictures, err := filepath.Abs("../../artifacts/dashboard")
+	if err != nil {
+		t.Fatal(err)
+	}
+	node := exec.CommandContext(t.Context(), "node", "--test", "--test-reporter=spec", file)
+	node.Dir = trials
+	node.Env = append(os.Environ(), "URL="+at.URL, "KEY="+at.Key, "ARTIFACTS="+pictures)
+	out, err := node.CombinedOutput()
+	if err != nil {
+		t.Errorf("node: %v", err)
+	}
+	t.Logf("%s", out)
+}
+
+func TestDashboardWithoutVMs(t *testing.T) {
+	try(t, "empty.test.mjs", serveTwin(t, t.TempDir()))
+}
+
+// The page with a tree of 200 VMs in all states.
+func TestDashboard(t *testing.T) {
+	if testing.Short() {
+		t.Skip("needs a browser")
+	}
+	home := t.TempDir()
+	for _, dir := range []string{"root/etc", "proc/net"} {
+		if err := os.MkdirAll(filepath.Join(home, dir), 0o755); err != nil {
+			t.Fatal(err)
+		}
+	}
+	at := serveTwin(t, home)
+	c, err := client.New(at.URL, at.Key)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer c.Close()
+	plant(t, c)
+	try(t, "twin.test.mjs", at)
+}
+
+// plant makes 200 VMs, forks of forks of forks, and a snapshot.
+func plant(t *testing.T, c *client.Client) {
+	t.Helper()
+	create := func(name string) string {
+		vm, err := c.Create(t.Context(), api.CreateVM{VMSpec: api.VMSpec{Name: &name, IdleTimeoutSeconds: api.IdleTimeout{Set: true}}})
+		if err != nil {
+			t.Fatal(err)
+		}
+		return vm.ID
+	}
+	fork := func(vm string, n int, name string) []string {
+		made, err := c.Fork(t.Context(), vm, api.ForkVM{Count: &n, Name: &name})
+		if err != nil || len(made.Errors) > 0 {
+			t.Fatal(err, made.Errors)
+		}
+		var ids []string
+		for _, f := range made.Forks {
+			ids = append(ids, f.ID)
+		}
+		return ids
+	}
+	must := func(_ any, err error) {
+		if err != nil {
+			t.Fatal(err)
+		}
+	}
+	hello := create("hello")
+	twigs := fork(hello, 16, "twig")
+	for i, twig := range twigs[:10] {
+		leaves := fork(twig, 15, fmt.Sprintf("leaf-%d", i+1))
+		must(c.Suspend(t.Context(), leaves[i]))
+		must(c.Stop(t.Context(), leaves[i+1]))
+	}
+	buds := fork(fork(twigs[12], 1, "shoot")[0], 30, "bud")
+	must(c.Delete(t.Context(), twigs[12])) // its forks are there
+	must(c.Suspend(t.Context(), buds[3]))
+	must(c.Suspend(t.Context(), twigs[1]))
+	must(c.TakeSnapshot(t.Context(), hello, api.TakeSnapshot{Name: new("warm")}))
+	must(c.Stop(t.Context(), create("build")))
+	create("<img src=x onerror=alert(1)>")
+	create("<img src=x onerror=alert(1)>")
+	list, err := c.VMs(t.Context(), client.Query{})
+	if err != nil || list.TotalCount < 200 {
+		t.Fatalf("%d VMs, %v", list.TotalCount, err)
+	}
+}

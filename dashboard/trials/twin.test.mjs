@@ -1,0 +1,189 @@
+// The page before a host whose VMs are in memory only: many, and with names that
+// somebody thought about.
+
+import assert from "node:assert/strict";
+import { after, before, test } from "node:test";
+import { examine, key, launch, open, picture, signIn } from "./lib.mjs";
+
+let browser;
+before(async () => { browser = await launch(); });
+after(() => browser?.close());
+
+const go = async (page, title) => {
+  await page.getByRole("navigation", { name: "Pages" }).getByRole("link", { name: title }).click();
+  await page.getByRole("heading", { name: title, level: 1 }).waitFor();
+};
+
+test("nobody is let in without a key", async () => {
+  const page = await open(browser);
+  await page.getByLabel("API key").fill("cpk_wrong");
+  await page.getByRole("button", { name: "Sign in" }).click();
+  await page.getByRole("alert").getByText("does not know that key").waitFor();
+  await examine(page, "signing in, refused");
+  await picture(page, "sign-in");
+  assert.deepEqual(page.faults, []);
+});
+
+test("who is signed in stays so, with the key nowhere, until they sign out", async () => {
+  const page = await open(browser);
+  await signIn(page);
+  await page.reload();
+  await page.getByRole("heading", { name: "Machines" }).waitFor();
+  const kept = await page.evaluate(() => JSON.stringify({ ...localStorage, ...sessionStorage }) + document.cookie + location.href);
+  assert.ok(!kept.includes(key), "the page keeps the key");
+  assert.deepEqual(await page.evaluate(() => document.cookie), "", "scripts can read a cookie");
+  const [cookie] = await page.context().cookies();
+  assert.ok(!cookie.value.includes(key) && cookie.httpOnly && cookie.sameSite === "Strict");
+  await page.getByRole("button", { name: "Sign out" }).click();
+  await page.getByLabel("API key").waitFor();
+  await page.reload();
+  await page.getByLabel("API key").waitFor();
+  assert.deepEqual(await page.context().cookies(), []);
+  assert.deepEqual(page.faults, []);
+});
+
+for (const scheme of ["light", "dark"]) {
+  for (const width of [1280, 390]) {
+    test(`every page, ${scheme}, ${width} wide`, async () => {
+      const page = await open(browser, { scheme, width, height: width < 600 ? 844 : 860 });
+      await signIn(page);
+      const see = async (name) => {
+        await page.waitForFunction(() => !document.body.innerText.split("\n").includes("…"));
+        await examine(page, `${name}, ${scheme}, ${width}`);
+        await picture(page, `${name}-${scheme}-${width}`);
+      };
+      await page.getByRole("link", { name: "hello", exact: true }).waitFor();
+      await see("machines");
+      await page.getByRole("button", { name: "New machine" }).click();
+      await see("create");
+      await page.keyboard.press("Escape");
+      await go(page, "Tree");
+      await page.getByRole("link", { name: "twig-7", exact: true }).waitFor();
+      await see("tree");
+      await go(page, "Host");
+      await page.getByText("all is well").waitFor();
+      await see("host");
+      await go(page, "Machines");
+      await page.getByRole("link", { name: "hello", exact: true }).click();
+      await page.getByRole("button", { name: "Fork", exact: true }).waitFor();
+      await see("machine");
+      for (const part of ["Files", "Console", "History", "Terminal"]) {
+        await page.getByRole("link", { name: part, exact: true }).click();
+        if (part === "Terminal") await page.locator(".xterm-cursor").waitFor();
+        if (part === "Files") await page.getByRole("link", { name: "etc" }).waitFor();
+        await see(part.toLowerCase());
+      }
+      await page.getByRole("button", { name: "Delete", exact: true }).click();
+      await page.getByText("are nowhere else").waitFor();
+      await see("delete");
+      assert.deepEqual(await page.evaluate(() => window.shifted), [], "the layout jumps");
+      assert.deepEqual(page.faults, []);
+    });
+  }
+}
+
+test("a tree of 200 machines can be read, folded and walked", async () => {
+  const page = await open(browser);
+  await signIn(page);
+  await go(page, "Tree");
+  const rows = page.locator(".rows li");
+  await page.getByRole("link", { name: "twig-7", exact: true }).waitFor();
+  const all = await rows.count();
+  assert.ok(all >= 200, `${all} rows`);
+  assert.equal(await page.locator(".canopy .bud").count(), all, "the picture and the list differ");
+
+  // State by shape, and not by colour alone.
+  const shapes = await page.evaluate(() => ["running", "suspended", "stopped", "deleted", "ready"].map((state) => document.querySelector(`.branches .${state}`)?.innerHTML));
+  assert.equal(new Set(shapes).size, shapes.length, "states look alike");
+  assert.ok(shapes.every(Boolean));
+
+  // Nothing is drawn over anything else.
+  const boxes = await rows.evaluateAll((all) => all.map((row) => {
+    const { top, bottom } = row.getBoundingClientRect();
+    return { top, bottom, name: row.querySelector(".name, b").getBoundingClientRect().height };
+  }));
+  boxes.reduce((above, row) => (assert.ok(row.top >= above.bottom - 0.5 && row.name <= row.bottom - row.top), row));
+
+  // By the keyboard: to the first, fold it, and only the stools are left of it.
+  await page.locator("body").press("j");
+  await page.keyboard.press("ArrowLeft");
+  const folded = page.getByRole("button", { expanded: false });
+  const hidden = Number((await folded.innerText()).slice(1));
+  assert.equal(await rows.count(), all - hidden);
+  await page.keyboard.press("ArrowRight");
+  assert.equal(await rows.count(), all);
+  await page.keyboard.press("j");
+  await page.keyboard.press("Enter");
+  await page.getByRole("group", { name: "What may be done next" }).waitFor();
+  assert.deepEqual(page.faults, []);
+});
+
+test("names are text, whatever is in them", async () => {
+  const page = await open(browser);
+  await signIn(page);
+  for (const place of ["#/", "#/tree"]) {
+    await page.evaluate((to) => { location.hash = to; }, place);
+    await page.getByRole("link", { name: "<img src=x onerror=alert(1)>" }).first().waitFor();
+  }
+  await page.getByRole("link", { name: "<img src=x onerror=alert(1)>" }).first().click();
+  await page.getByRole("heading", { name: "<img src=x onerror=alert(1)>" }).waitFor();
+  assert.equal(await page.locator("main img").count(), 0);
+  assert.deepEqual(page.faults, []);
+});
+
+test("only what a state allows can be asked for", async () => {
+  const page = await open(browser);
+  await signIn(page);
+  const may = async (name) => {
+    await go(page, "Machines");
+    await page.getByRole("searchbox").fill(name);
+    await page.getByRole("link", { name, exact: true }).click();
+    await page.getByRole("heading", { name, level: 1 }).waitFor();
+    return page.getByRole("group", { name: "What may be done next" }).getByRole("button").allInnerTexts();
+  };
+  assert.deepEqual(await may("hello"), ["Fork", "Suspend", "Stop", "Snapshot", "Resize", "Kill", "Delete"]);
+  assert.deepEqual(await may("build"), ["Start", "Fork", "Snapshot", "Resize", "Delete"]);
+  assert.deepEqual(await may("twig-2"), ["Resume", "Fork", "Stop", "Snapshot", "Resize", "Kill", "Delete"]);
+  assert.deepEqual(page.faults, []);
+});
+
+test("what happens elsewhere is seen without being asked for", async () => {
+  const page = await open(browser), other = await open(browser);
+  for (const p of [page, other]) {
+    await signIn(p);
+    await p.getByRole("searchbox").fill("build");
+  }
+  await page.getByRole("cell", { name: "stopped" }).waitFor();
+  await other.getByRole("link", { name: "build", exact: true }).click();
+  await other.getByRole("button", { name: "Start", exact: true }).click();
+  await page.getByRole("cell", { name: "running" }).waitFor();
+  await other.getByRole("button", { name: "Stop", exact: true }).click();
+  await page.getByRole("cell", { name: "stopped" }).waitFor();
+  assert.deepEqual([...page.faults, ...other.faults], []);
+});
+
+test("the keyboard reaches everything", async () => {
+  const page = await open(browser);
+  await signIn(page);
+  await page.getByRole("link", { name: "hello", exact: true }).waitFor();
+  await page.keyboard.press("/");
+  await page.keyboard.type("hello");
+  await page.keyboard.press("Escape");
+  await page.keyboard.press("j");
+  await page.keyboard.press("Enter");
+  await page.getByRole("heading", { name: "hello", level: 1 }).waitFor();
+  await page.keyboard.press("f");
+  await page.getByRole("dialog").getByLabel("How many").waitFor();
+  assert.equal(await page.evaluate(() => document.activeElement.name), "count");
+  await page.keyboard.press("Escape");
+  await page.getByRole("dialog").waitFor({ state: "detached" });
+  for (const [pressed, heading] of [["gt", "Tree"], ["gh", "Host"], ["gm", "Machines"]]) {
+    for (const letter of pressed) await page.keyboard.press(letter);
+    await page.getByRole("heading", { name: heading, level: 1 }).waitFor();
+  }
+  await page.keyboard.press("?");
+  await page.getByRole("heading", { name: "Keys" }).waitFor();
+  await examine(page, "keys");
+  await page.keyboard.press("Escape");
+  assert.deepEqual(page.faults, []);
+});
