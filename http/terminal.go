@@ -21,6 +21,8 @@ const (
 	// pulse is how often a client is asked for a sign of life, and how long it has
 	// for it: the size of one that is gone should not count for long.
 	pulse = 30 * time.Second
+	// maxBreaks is how often in a row a terminal that shows nothing is attached to anew.
+	maxBreaks = 5
 )
 
 // interrupt is the byte that a terminal takes for an interrupt.
@@ -36,6 +38,7 @@ type view struct {
 	id      string          // of the terminal
 	typist  *coppice.Typist // the client
 	exit    coppice.TerminalExit
+	breaks  int // since something was shown last
 
 	mu       sync.Mutex
 	size     coppice.TerminalSize
@@ -99,7 +102,8 @@ func (v *view) run(ctx context.Context, terminal coppice.Terminal) {
 	err := wsjson.Write(v.writing, v.conn, api.SessionInfo{Type: api.TypeSessionInfo, SessionID: v.id})
 	for err == nil {
 		err = v.show(terminal)
-		if errors.Is(err, coppice.ErrGuestGone) && ctx.Err() == nil {
+		if errors.Is(err, coppice.ErrGuestGone) && ctx.Err() == nil && v.breaks < maxBreaks {
+			v.breaks++
 			v.detach()
 			terminal, err = v.again(ctx)
 		}
@@ -157,6 +161,7 @@ func (v *view) send(p []byte) error {
 	if len(p) == 0 {
 		return nil
 	}
+	v.breaks = 0
 	v.touch()
 	if v.conn.Write(v.writing, websocket.MessageBinary, p) != nil {
 		return errClientLeft

@@ -10,6 +10,7 @@ import (
 	"net/http"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 
 	"github.com/coder/websocket"
@@ -368,4 +369,58 @@ func FuzzTerminalInput(f *testing.F) {
 			t.Errorf("%q types %q", msg, in.typed)
 		}
 	})
+}
+
+// A breaker is a sleeper whose terminals break whenever they are attached to again.
+type breaker struct {
+	*sleeper
+	attached atomic.Int64
+}
+
+func (b *breaker) Use(ctx context.Context, account coppice.AccountID, id coppice.VMID, why string) (coppice.Session, func(), error) {
+	session, release, err := b.sleeper.Use(ctx, account, id, why)
+	return breakingGuest{session, b}, release, err
+}
+
+type breakingGuest struct {
+	coppice.Session
+	breaker *breaker
+}
+
+func (g breakingGuest) Terminals(user string) coppice.GuestTerminals {
+	return breakingTerminals{g.Session.Terminals(user), g.breaker}
+}
+
+type breakingTerminals struct {
+	coppice.GuestTerminals
+	breaker *breaker
+}
+
+func (b breakingTerminals) Attach(ctx context.Context, id string, size coppice.TerminalSize, typist *coppice.Typist) (coppice.Terminal, error) {
+	b.breaker.attached.Add(1)
+	terminal, err := b.GuestTerminals.Attach(ctx, id, size, typist)
+	return breakingTerminal{terminal}, err
+}
+
+type breakingTerminal struct{ coppice.Terminal }
+
+func (breakingTerminal) Read([]byte) (int, error)  { return 0, coppice.ErrGuestGone }
+func (breakingTerminal) Write([]byte) (int, error) { return 0, coppice.ErrGuestGone }
+
+// A terminal that breaks again and again is given up, not attached to for ever.
+func TestTerminalThatBreaks(t *testing.T) {
+	h, s, vm := newSleeper(t)
+	b := &breaker{sleeper: s}
+	h.server.config.VMs = b
+	terminal := openTerminal(t, h.client(), vm, client.NewTerminal{})
+	types(t, terminal, "echo $HOME\r")
+	until(t, terminal, "/root\r\n")
+	s.sleep(t, vm, coppice.Suspended)
+	types(t, terminal, "x")
+	if _, err := io.Copy(io.Discard, terminal); err == nil {
+		t.Error("its end is no error")
+	}
+	if n := b.attached.Load(); n != maxBreaks {
+		t.Errorf("it was attached to %d times, want %d", n, maxBreaks)
+	}
 }

@@ -20,7 +20,7 @@ const (
 	nameVariable = "COPPICE_TERMINAL"
 	// hangUpTime is what a terminal has to end that goes with its connection.
 	hangUpTime = 10 * time.Second
-	// maxBreaks is how often in a row a terminal is looked for anew.
+	// maxBreaks is how often in a row a terminal that shows nothing is attached to anew.
 	maxBreaks = 5
 )
 
@@ -95,7 +95,8 @@ func (s *session) runShell(command string) (coppice.ExecStatus, error) {
 		switch {
 		case err == nil:
 			return coppice.ExecStatus{Code: exit.Code, Signal: exit.Signal}, nil
-		case sh.id == "" || !errors.Is(err, coppice.ErrGuestGone) || s.ctx.Err() != nil:
+		case sh.id == "" || !errors.Is(err, coppice.ErrGuestGone) || s.ctx.Err() != nil,
+			len(sh.pending) > 0 && sh.breaks >= maxBreaks:
 			return coppice.ExecStatus{}, err
 		}
 		if err := sh.rest(); err != nil {

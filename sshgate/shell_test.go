@@ -3,8 +3,10 @@ package sshgate
 import (
 	"bufio"
 	"bytes"
+	"context"
 	"io"
 	"strings"
+	"sync/atomic"
 	"testing"
 
 	"golang.org/x/crypto/ssh"
@@ -153,3 +155,50 @@ func TestShellSleeps(t *testing.T) {
 		t.Errorf("it says %q", &tm.errs)
 	}
 }
+
+// A terminal that breaks again and again is given up when somebody types.
+func TestShellBreaks(t *testing.T) {
+	g := newGate(t)
+	tm := newTerm(t, g.client("oak", "key"))
+	must(t, tm.Shell())
+	tm.typed("echo one\r")
+	tm.expect("echo one\rone")
+	var attached atomic.Int64
+	g.vms.mu.Lock()
+	g.vms.guest = broken{g.vms.guest, &attached}
+	g.vms.mu.Unlock()
+	g.cut()
+	tm.typed("x")
+	if err := tm.Wait(); err == nil {
+		t.Error("its end is no error")
+	}
+	if n := attached.Load(); n > maxBreaks+1 {
+		t.Errorf("it was attached to %d times", n)
+	}
+}
+
+// broken is a guest whose terminals break as soon as they are attached to.
+type broken struct {
+	coppice.Session
+	attached *atomic.Int64
+}
+
+func (b broken) Terminals(user string) coppice.GuestTerminals {
+	return brokenTerminals{b.Session.Terminals(user), b.attached}
+}
+
+type brokenTerminals struct {
+	coppice.GuestTerminals
+	attached *atomic.Int64
+}
+
+func (b brokenTerminals) Attach(ctx context.Context, id string, size coppice.TerminalSize, typist *coppice.Typist) (coppice.Terminal, error) {
+	b.attached.Add(1)
+	terminal, err := b.GuestTerminals.Attach(ctx, id, size, typist)
+	return brokenTerminal{terminal}, err
+}
+
+type brokenTerminal struct{ coppice.Terminal }
+
+func (brokenTerminal) Read([]byte) (int, error)  { return 0, coppice.ErrGuestGone }
+func (brokenTerminal) Write([]byte) (int, error) { return 0, coppice.ErrGuestGone }
