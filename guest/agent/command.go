@@ -44,9 +44,6 @@ func (a *Agent) start(spec *wire.Exec) (*command, error) {
 	if err != nil {
 		return nil, err
 	}
-	a.self.mu.Lock()
-	env := append(u.environment(shell, a.self.vm), spec.Env...)
-	a.self.mu.Unlock()
 	path, args := shell, []string{shell, "-c", spec.Command}
 	if spec.SFTP {
 		path, args = "/proc/self/exe", []string{SFTPServer} // which is this program, whoever runs it
@@ -55,9 +52,16 @@ func (a *Agent) start(spec *wire.Exec) (*command, error) {
 		Path:        path,
 		Args:        args,
 		Dir:         dir,
-		Env:         env,
+		Env:         append(a.environment(u, shell), spec.Env...),
 		SysProcAttr: &syscall.SysProcAttr{Credential: u.credential(), Setsid: true},
 	}, spec.Stdin)
+}
+
+// environment is what a user's commands find in theirs, in the VM that this is now.
+func (a *Agent) environment(u user, shell string) []string {
+	a.self.mu.Lock()
+	defer a.self.mu.Unlock()
+	return u.environment(shell, a.self.vm)
 }
 
 // workDir returns the directory a command runs in: the home if there is one

@@ -58,9 +58,7 @@ func (a *Agent) startTerminal(u user, id string, spec *wire.NewTerminal, v *view
 	}
 	t.master, t.slave = master, slave
 	shell, args := u.login(spec.Command)
-	a.self.mu.Lock()
-	env := append(u.environment(shell, a.self.vm), "TERM=xterm-256color")
-	a.self.mu.Unlock()
+	env := append(a.environment(u, shell), "TERM=xterm-256color")
 	err = setSize(master, t.size)
 	if err == nil {
 		err = t.process.launch(a, &exec.Cmd{
