@@ -8,6 +8,11 @@ type Footprint struct {
 	Shared int64 // what it has in common with others
 }
 
+// Plus adds up footprints. What both share counts twice.
+func (f Footprint) Plus(g Footprint) Footprint {
+	return Footprint{Own: f.Own + g.Own, Shared: f.Shared + g.Shared}
+}
+
 // A DiskMeter measures files of a pool by the blocks they share.
 type DiskMeter interface {
 	// DiskFootprints measures things that are made of files. A block is shared

@@ -47,6 +47,8 @@ func (s *Server) accessRoutes() []route {
 		{"POST", "/v1/ssh-keys", owner, "addSSHKey", "Let the bearer of an SSH key log in to the account's VMs", typed(s.addSSHKey)},
 		{"DELETE", "/v1/ssh-keys/{key_id}", owner, "removeSSHKey", "Remove an SSH key, and end what it let in", typed(s.removeSSHKey)},
 
+		{"GET", "/metrics", admin, "metrics", "Say what is counted, for Prometheus", plain(s.metrics, returns("text/plain"))},
+
 		{"GET", "/v1/accounts", admin, "listAccounts", "List the host's accounts, oldest first", typed(s.listAccounts)},
 		{"POST", "/v1/accounts", admin, "createAccount", "Make an account and its first API key, whose secret is shown once", typed(s.createAccount)},
 		{"DELETE", "/v1/accounts/{account_id}", admin, "deleteAccount", "Delete an account that has neither VMs nor snapshots", typed(s.deleteAccount)},

@@ -9,6 +9,8 @@ import (
 	"runtime/debug"
 	"time"
 
+	"github.com/go-chi/chi/v5"
+
 	"github.com/coppice-vm/coppice/api"
 )
 
@@ -31,13 +33,16 @@ func (s *Server) trace(next http.Handler) http.Handler {
 	})
 }
 
-// logged writes a line for every request, without its query, headers and body.
+// logged writes a line for every request, without its query, headers and body,
+// and has it counted.
 func (s *Server) logged(next http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		began := time.Now()
 		defer func() {
+			status := w.(*recorder).status
 			s.config.Log.Info("request", "trace", traceOf(r.Context()), "method", r.Method, "path", r.URL.Path,
-				"status", w.(*recorder).status, "took", time.Since(began).Round(time.Microsecond))
+				"status", status, "took", time.Since(began).Round(time.Microsecond))
+			s.config.Metrics.Answered(r.Method, chi.RouteContext(r.Context()).RoutePattern(), status)
 		}()
 		next.ServeHTTP(w, r)
 	})

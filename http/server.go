@@ -122,6 +122,7 @@ type Config struct {
 	Doctor func(context.Context) []api.Finding
 	// Dashboard serves / and what is below /assets/, to anyone.
 	Dashboard http.Handler
+	Metrics   Metrics
 }
 
 // A Server is the API as an [http.Handler] and on a listener.

@@ -36,6 +36,12 @@ type harness struct {
 	http   *http.Client
 }
 
+// noMetrics counts nothing, and says so.
+type noMetrics struct{}
+
+func (noMetrics) Answered(string, string, int)                     {}
+func (noMetrics) ServeHTTP(w http.ResponseWriter, _ *http.Request) { w.Write([]byte("# nothing\n")) }
+
 func newServer(t *testing.T, vms VMs, store access.Store, logs io.Writer) *Server {
 	t.Helper()
 	log := slog.New(slog.NewTextHandler(logs, &slog.HandlerOptions{Level: slog.LevelDebug}))
@@ -44,6 +50,7 @@ func newServer(t *testing.T, vms VMs, store access.Store, logs io.Writer) *Serve
 		Access:   access.New(store, log),
 		Domains:  &ingress.Directory{Domain: "vm.localhost", Mappings: newNames(t)},
 		Ready:    func(context.Context) error { return nil },
+		Metrics:  noMetrics{},
 		Log:      log,
 		Version:  "test",
 		SpoolDir: t.TempDir(),

@@ -148,6 +148,7 @@ func (m *Manager) evict(ctx context.Context, v victim, freeMiB int64) error {
 		return fmt.Errorf("evict %s: %w", v.ID, err)
 	}
 	m.evicted++
+	m.Observer.Evicted()
 	m.Log.Warn("evicted a VM for want of storage", "vm", v.ID, "account", v.Account, "priority", v.Persistence.Priority,
 		"lastUsed", lastUsed(&v.VM), "givesBackMiB", v.gain>>20, "freeMiB", freeMiB, "evictionsSoFar", m.evicted)
 	return nil

@@ -30,7 +30,9 @@ type Config struct {
 	Gauge      coppice.Gauge
 	// Places are where else on the host there may be something of ours; may be nil.
 	Places []coppice.Inspector
-	Log    *slog.Logger
+	// Observer counts what happens; may be nil.
+	Observer Observer
+	Log      *slog.Logger
 
 	// VMM is what runs the VMs: its kind and version. The capture of a running
 	// machine is of use to the same VMM only.
@@ -122,6 +124,9 @@ type entry struct {
 // earlier daemon left is settled in the background, and a request for a VM
 // waits until that VM is. The caller closes it.
 func Open(ctx context.Context, config Config) (*Manager, error) {
+	if config.Observer == nil {
+		config.Observer = nobody{}
+	}
 	m := &Manager{
 		Config: config,
 		spares: newStock[spare](config.Spares),

@@ -231,6 +231,7 @@ func (m *Manager) carryOut(ctx context.Context, vm coppice.VM, step Step, do wor
 	}
 	vm.Verb = coppice.Idle
 	vm.VerbSince = time.Time{}
+	m.Observer.Did(verb, "", time.Since(began), err)
 	m.Log.Info("verb done", "vm", vm.ID, "verb", verb, "state", vm.State, "instance", vm.Instance, "took", time.Since(began), "error", err)
 	written := m.write(vm, eventOf(&vm, verb, began, err != nil))
 	if base != "" && base != written.Base {

@@ -16,8 +16,12 @@ func (m *Manager) Start(ctx context.Context, account coppice.AccountID, id coppi
 	return m.start(ctx, account, id, options, "")
 }
 
-// start is Start for a reason, which is empty if somebody asked for it.
-func (m *Manager) start(ctx context.Context, account coppice.AccountID, id coppice.VMID, options coppice.StartOptions, why string) (coppice.VM, error) {
+// start is Start for what by says in a word, which is empty if somebody asked for it.
+func (m *Manager) start(ctx context.Context, account coppice.AccountID, id coppice.VMID, options coppice.StartOptions, by string) (coppice.VM, error) {
+	why := ""
+	if by != "" {
+		why = "woken for " + by
+	}
 	edit := func(vm *coppice.VM) error {
 		if options.IdleTimeout != nil {
 			vm.IdleTimeout = *options.IdleTimeout
@@ -41,7 +45,7 @@ func (m *Manager) start(ctx context.Context, account coppice.AccountID, id coppi
 		r := request{verb: coppice.Start, do: m.boot, edit: edit, why: why}
 		switch vm.State {
 		case coppice.Suspended:
-			r = request{verb: coppice.Resume, do: m.resume, edit: edit, why: why}
+			r = request{verb: coppice.Resume, do: m.wake(by), edit: edit, why: why}
 		case coppice.Failed:
 			r = request{verb: coppice.Kill, do: m.pullPlug}
 		}
@@ -114,19 +118,25 @@ func (m *Manager) run(ctx context.Context, vm *coppice.VM, machine coppice.Machi
 	synced := m.meanwhile(func() error { return m.Pool.SyncVM(ctx, vm.ID) })
 	undo.Push(func(context.Context) error { synced(); return nil })
 	undo.Push(func(ctx context.Context) error { return m.Network.TearDown(ctx, vm.ID) })
-	if err := m.connect(ctx, vm); err != nil {
+	done := m.phase(vm, "network")
+	err = m.connect(ctx, vm)
+	if done(err); err != nil {
 		return startError(err)
 	}
+	done = m.phase(vm, "process")
 	run, err := m.Hypervisor.Start(ctx, machine)
-	if err != nil {
+	if done(err); err != nil {
 		return startError(err)
 	}
 	undo.Push(run.Kill)
+	done = m.phase(vm, "guest")
 	session, err := m.greet(ctx, run, identity(vm, true))
-	if err != nil {
+	if done(err); err != nil {
 		return startError(err)
 	}
-	if err := synced(); err != nil {
+	done = m.phase(vm, "sync")
+	err = synced()
+	if done(err); err != nil {
 		session.Close()
 		return err
 	}

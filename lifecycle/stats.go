@@ -14,9 +14,10 @@ const inventoryEvery = 10 * time.Second
 
 // An inventory is what was stored of the host's VMs at a time.
 type inventory struct {
-	mu     sync.Mutex // held while it is made
-	at     time.Time
-	stored map[coppice.VMID]coppice.Footprint
+	mu  sync.Mutex // held while it is made
+	at  time.Time  // zero if there was none
+	all coppice.Footprint
+	vms map[coppice.VMID]coppice.Footprint
 }
 
 // Stats measures an account's VM. It does not count as a use of it.
@@ -54,19 +55,34 @@ func found[T any](to *T) func(T, error) error {
 func (m *Manager) stored(ctx context.Context, id coppice.VMID) (coppice.Footprint, error) {
 	m.inventory.mu.Lock()
 	defer m.inventory.mu.Unlock()
-	_, known := m.inventory.stored[id]
-	if known && time.Since(m.inventory.at) < inventoryEvery {
-		return m.inventory.stored[id], nil
+	_, known := m.inventory.vms[id]
+	err := m.lookOver(ctx, !known)
+	return m.inventory.vms[id], err
+}
+
+// storedInAll returns what is stored of all VMs and snapshots, as it was not long ago.
+func (m *Manager) storedInAll(ctx context.Context) (coppice.Footprint, error) {
+	m.inventory.mu.Lock()
+	defer m.inventory.mu.Unlock()
+	err := m.lookOver(ctx, false)
+	return m.inventory.all, err
+}
+
+// lookOver makes the inventory anew if it is old, or anyway. The caller holds its lock.
+func (m *Manager) lookOver(ctx context.Context, anyway bool) error {
+	if !anyway && !m.inventory.at.IsZero() && time.Since(m.inventory.at) < inventoryEvery {
+		return nil
 	}
 	tree, err := m.tree(ctx, "")
 	if err != nil {
-		return coppice.Footprint{}, err
+		return err
 	}
-	m.inventory.at, m.inventory.stored = time.Now(), map[coppice.VMID]coppice.Footprint{}
+	m.inventory.at, m.inventory.all, m.inventory.vms = time.Now(), coppice.Footprint{}, map[coppice.VMID]coppice.Footprint{}
 	for _, b := range tree {
+		m.inventory.all = m.inventory.all.Plus(b.Disk)
 		if b.VM != nil {
-			m.inventory.stored[b.VM.ID] = b.Disk
+			m.inventory.vms[b.VM.ID] = b.Disk
 		}
 	}
-	return m.inventory.stored[id], nil
+	return nil
 }

@@ -1,6 +1,7 @@
 package lifecycle
 
 import (
+	"cmp"
 	"context"
 
 	"github.com/coppice-vm/coppice"
@@ -34,6 +35,17 @@ func (m *Manager) suspended(ctx context.Context, vm *coppice.VM) error {
 	return m.end(ctx, vm.ID)
 }
 
+// wake is resume for what by says, or for a start if that is empty.
+func (m *Manager) wake(by string) work {
+	return func(ctx context.Context, vm *coppice.VM) error {
+		err := m.resume(ctx, vm)
+		if err == nil {
+			m.Observer.Woke(cmp.Or(by, "start"))
+		}
+		return err
+	}
+}
+
 // resume is the work of going on where a VM was suspended. The disk is made
 // anew from the capture: the memory fits that one only, and an earlier attempt
 // may have written to the VM's own.
@@ -46,7 +58,9 @@ func (m *Manager) resume(ctx context.Context, vm *coppice.VM) error {
 
 // thaw gives a VM the disk of the capture vm.Base and goes on from there.
 func (m *Manager) thaw(ctx context.Context, vm *coppice.VM) error {
-	if _, err := m.Pool.CreateVM(ctx, vm.ID, m.Pool.Capture(vm.Base).Disk, vm.Size); err != nil {
+	done := m.phase(vm, "files")
+	_, err := m.Pool.CreateVM(ctx, vm.ID, m.Pool.Capture(vm.Base).Disk, vm.Size)
+	if done(err); err != nil {
 		return err
 	}
 	return m.run(ctx, vm, m.machineOf(vm))

@@ -49,7 +49,7 @@ func (m *Manager) enterVM(ctx context.Context, account coppice.AccountID, id cop
 			continue
 		case vm.State == coppice.Suspended:
 			m.Log.Info("waking", "vm", id, "by", by)
-			if _, err := m.start(ctx, account, id, coppice.StartOptions{}, "woken for "+by); err != nil {
+			if _, err := m.start(ctx, account, id, coppice.StartOptions{}, by); err != nil {
 				return nil, err
 			}
 			continue

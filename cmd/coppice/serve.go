@@ -22,6 +22,7 @@ import (
 	"github.com/coppice-vm/coppice/internal/failports"
 	"github.com/coppice-vm/coppice/internal/host"
 	"github.com/coppice-vm/coppice/lifecycle"
+	"github.com/coppice-vm/coppice/metrics"
 	"github.com/coppice-vm/coppice/pool"
 	"github.com/coppice-vm/coppice/qemu"
 	"github.com/coppice-vm/coppice/sqlite"
@@ -38,19 +39,20 @@ const (
 
 // A daemon is everything that serves a data directory.
 type daemon struct {
-	log     *slog.Logger
-	manager *lifecycle.Manager
-	server  *http.Server
-	served  chan error         // what serving ended with, of each server
-	cancel  context.CancelFunc // ends what the daemon does by itself
-	work    sync.WaitGroup
-	closers []func() error // run in reverse
+	log      *slog.Logger
+	recorder *metrics.Recorder
+	manager  *lifecycle.Manager
+	server   *http.Server
+	served   chan error         // what serving ended with, of each server
+	cancel   context.CancelFunc // ends what the daemon does by itself
+	work     sync.WaitGroup
+	closers  []func() error // run in reverse
 }
 
 // openDaemon starts a daemon, which answers when it is returned. Nothing is left
 // of one that could not start. The caller closes it.
 func openDaemon(ctx context.Context, c config, log *slog.Logger) (_ *daemon, err error) {
-	d := &daemon{log: log, served: make(chan error, servers)}
+	d := &daemon{log: log, recorder: metrics.New(version(), log), served: make(chan error, servers)}
 	defer func() {
 		if err != nil {
 			err = errors.Join(err, d.release())
@@ -132,7 +134,7 @@ func openDaemon(ctx context.Context, c config, log *slog.Logger) (_ *daemon, err
 		Store: failports.Store(nil, db), Captures: failports.Captures(nil, db), Quotas: db, History: db,
 		Gauge: failports.Gauge(nil, gauge{files.Usage}), Budget: budget, Eviction: eviction,
 		Hypervisor: failports.Hypervisor(nil, vmm), Pool: failports.Pool(nil, files), Guest: failports.Guest(nil, guest.New(log)), Log: log,
-		Network: failports.Network(nil, network), Egress: egress, Places: []coppice.Inspector{dir},
+		Network: failports.Network(nil, network), Egress: egress, Places: []coppice.Inspector{dir}, Observer: d.recorder,
 		VMM: fmt.Sprintf("%s, %s", qemuVersion, accel), Image: img.ID, Size: defaultSize(accel), Spares: spares, Husks: husks, HostBoot: boot, StartAgain: c.afterReboot == "start",
 		KeepHistory: time.Duration(days) * 24 * time.Hour,
 	})
@@ -140,6 +142,7 @@ func openDaemon(ctx context.Context, c config, log *slog.Logger) (_ *daemon, err
 		return nil, err
 	}
 	d.closers = append(d.closers, d.closeManager)
+	d.recorder.Watch(d.manager.Census)
 	return d, d.serve(ctx, c, db)
 }
 
@@ -156,7 +159,7 @@ func (d *daemon) serve(ctx context.Context, c config, db *sqlite.DB) (err error)
 		return err
 	}
 	d.server, err = http.New(http.Config{
-		VMs: d.manager, Access: authority, Log: d.log, Version: version(), SpoolDir: c.data, SSH: sshGateway,
+		VMs: d.manager, Access: authority, Log: d.log, Version: version(), SpoolDir: c.data, SSH: sshGateway, Metrics: d.recorder,
 		Domains: directory, Ingress: where, Dashboard: dashboard.Handler(),
 		Doctor: (&Main{config: c, Getenv: func(string) string { return "" }}).findings,
 		Ready: func(ctx context.Context) error {

@@ -23,6 +23,7 @@ import (
 	"github.com/coppice-vm/coppice/internal/host"
 	"github.com/coppice-vm/coppice/lifecycle"
 	"github.com/coppice-vm/coppice/mem"
+	"github.com/coppice-vm/coppice/metrics"
 	"github.com/coppice-vm/coppice/sshgate"
 )
 
@@ -42,8 +43,10 @@ func serveTwinWith(t testing.TB, home string) (host.Credentials, *mem.Store) {
 	pool := mem.NewPool(coppice.Image{ID: "image", Disk: "images/image/disk.raw", DiskMiB: size})
 	store, hypervisor := mem.NewStore(), mem.NewHypervisor(pool)
 	authority := access.New(store, log)
+	recorder := metrics.New("test", log)
 	vms, err := lifecycle.Open(t.Context(), lifecycle.Config{
-		Store: store, Captures: store, Quotas: store, History: store, Gauge: mem.NewGauge(), KeepHistory: time.Hour, Hypervisor: hypervisor, Pool: pool, Guest: twinGuest{hypervisor, home, mem.NewGuest(nil)}, Log: log,
+		Observer: recorder,
+		Store:    store, Captures: store, Quotas: store, History: store, Gauge: mem.NewGauge(), KeepHistory: time.Hour, Hypervisor: hypervisor, Pool: pool, Guest: twinGuest{hypervisor, home, mem.NewGuest(nil)}, Log: log,
 		Network: mem.NewNetwork(), Egress: coppice.EgressClosed,
 		Image: "image", Size: coppice.Size{VCPUs: 2, MemoryMiB: 1024, DiskMiB: size}, HostBoot: "boot",
 	})
@@ -51,6 +54,7 @@ func serveTwinWith(t testing.TB, home string) (host.Credentials, *mem.Store) {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { vms.Close(context.Background()) })
+	recorder.Watch(vms.Census)
 	key, err := authority.HostKey(t.Context())
 	if err != nil {
 		t.Fatal(err)
@@ -71,7 +75,7 @@ func serveTwinWith(t testing.TB, home string) (host.Credentials, *mem.Store) {
 		}
 	})
 	server, err := http.New(http.Config{
-		VMs: vms, Access: authority, Log: log, Version: "test", SpoolDir: t.TempDir(),
+		VMs: vms, Access: authority, Log: log, Metrics: recorder, Version: "test", SpoolDir: t.TempDir(),
 		Ready:     func(context.Context) error { return nil },
 		Domains:   &ingress.Directory{Domain: "vm.localhost", Mappings: store},
 		Ingress:   api.Ingress{URL: "http://{port}-{vm}.vm.localhost:4780", CA: "-----BEGIN CERTIFICATE-----\n"},
