@@ -45,7 +45,7 @@ data directory of a daemon on this machine.`,
 		},
 		"host": {
 			m.upCommand(), m.downCommand(), m.accountCommand(), m.purgeCommand(), m.prepareCommand(), m.serveCommand(),
-			m.doctorCommand(), m.envCommand(), m.benchCommand(), m.versionCommand(),
+			m.doctorCommand(), m.envCommand(), m.benchCommand(), m.mcpCommand(), m.versionCommand(),
 		},
 	} {
 		for _, c := range commands {

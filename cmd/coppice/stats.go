@@ -11,6 +11,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/coppice-vm/coppice/api"
+	"github.com/coppice-vm/coppice/client"
 )
 
 func (m *Main) statsCommand() *cobra.Command {
@@ -27,21 +28,13 @@ are in KiB a second since the line before. To look does not wake a VM, nor keep
 it awake. With --json, every line is what the API says.`,
 		Args:              cobra.ExactArgs(1),
 		ValidArgsFunction: m.completeVM,
-		RunE: m.then(func(ctx context.Context, args []string) error {
-			c, err := m.client()
-			if err != nil {
-				return err
-			}
-			id, err := find(ctx, c, args[0])
-			if err != nil {
-				return err
-			}
+		RunE: m.inVM(func(ctx context.Context, c *client.Client, id string, _ []string) error {
 			show := showStats(m.Stdout)
 			if m.json {
 				show = json.NewEncoder(m.Stdout).Encode
 			}
 			shown := 0
-			err = c.Stats(ctx, id, interval, func(s api.Stats) error {
+			err := c.Stats(ctx, id, interval, func(s api.Stats) error {
 				if err := show(s); err != nil {
 					return err
 				}
