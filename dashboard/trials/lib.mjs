@@ -49,7 +49,7 @@ export async function open(browser, { scheme = "light", width = 1280, height = 8
 export async function signIn(page, secret = key) {
   await page.getByLabel("API key").fill(secret);
   await page.getByRole("button", { name: "Sign in" }).click();
-  await page.getByRole("heading", { name: "Machines" }).waitFor();
+  await page.getByRole("heading", { name: "Machines", exact: true }).waitFor();
 }
 
 /** Keeps a picture of the page, or of the beginning of one that is long. */

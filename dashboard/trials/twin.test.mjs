@@ -28,7 +28,7 @@ test("who is signed in stays so, with the key nowhere, until they sign out", asy
   const page = await open(browser);
   await signIn(page);
   await page.reload();
-  await page.getByRole("heading", { name: "Machines" }).waitFor();
+  await page.getByRole("heading", { name: "Machines", exact: true }).waitFor();
   const kept = await page.evaluate(() => JSON.stringify({ ...localStorage, ...sessionStorage }) + document.cookie + location.href);
   assert.ok(!kept.includes(key), "the page keeps the key");
   assert.deepEqual(await page.evaluate(() => document.cookie), "", "scripts can read a cookie");
@@ -66,6 +66,7 @@ for (const scheme of ["light", "dark"]) {
       await go(page, "Machines");
       await page.getByRole("link", { name: "hello", exact: true }).click();
       await page.getByRole("button", { name: "Fork", exact: true }).waitFor();
+      await page.getByRole("img", { name: /^CPU: \d/ }).waitFor();
       await see("machine");
       for (const part of ["Files", "Console", "History", "Terminal"]) {
         await page.getByRole("link", { name: part, exact: true }).click();

@@ -61,9 +61,9 @@ function Fork({ vm, onClose }) {
     <p class="quiet">${vm.state === "stopped" ? "The forks boot from copies of its disk." : "The forks go on from where it is now, memory and processes too. It goes on itself."}</p>
     <div class="fields">
       <${Field} label="How many"><input name="count" data-first type="number" min="1" max="100" value=${count} onInput=${(e) => setCount(e.target.value)} /></${Field}>
-      <${Field} label="Name"><input name="name" maxlength="90" placeholder="none" autocomplete="off" spellcheck="false" /></${Field}>
+      <${Field} label="Name"><input name="name" maxlength="90" placeholder="none" autocomplete="off" spellcheck=${false} /></${Field}>
     </div>
-    <${IdleFields} />
+    <${IdleFields} usual=${`as ${nameOf(vm)}`} kept=${`as is done with ${nameOf(vm)}`} />
   </${Dialog}>`;
 }
 
@@ -74,7 +74,7 @@ function takeSnapshot(vm) {
   };
   dialog.set((close) => html`<${Dialog} title=${`Snapshot of ${nameOf(vm)}`} action="Take it" onSubmit=${take} onClose=${close}>
     <p class="quiet">What it is now is kept, and outlives it.</p>
-    <${Field} label="Name"><input name="name" data-first maxlength="100" autocomplete="off" spellcheck="false" /></${Field}>
+    <${Field} label="Name"><input name="name" data-first maxlength="100" autocomplete="off" spellcheck=${false} /></${Field}>
   </${Dialog}>`);
 }
 

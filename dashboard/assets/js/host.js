@@ -14,7 +14,7 @@ function useAnswer(path, ms) {
 
 export function Host() {
   const host = useAnswer("/v1/host", 5000);
-  const admin = host && host.error?.status !== 403;
+  const admin = host?.error?.status !== 403;
   return html`
     <div class="heading"><h1>Host</h1>${host?.version && html`<span class="quiet">coppice ${[host.version, host.vmm].filter(Boolean).join(" · ")}</span>`}</div>
     ${admin && html`<${Capacity} host=${host} />`}
@@ -26,7 +26,8 @@ export function Host() {
 }
 
 function Capacity({ host }) {
-  if (host.error) return html`<${Problem} error=${host.error} />`;
+  if (host?.error) return html`<${Problem} error=${host.error} />`;
+  if (!host) return html`<div class="gauges">${["Memory", "Pool", "Processors"].map((title) => html`<section key=${title} class="card gauge"><h2>${title}</h2><p class="big">…</p></section>`)}</div>`;
   const used = { memory: host.memoryMib - host.freeMemoryMib, storage: host.storageMib - host.freeStorageMib };
   return html`<div class="gauges">
     <${Gauge} title="Memory" free=${host.freeMemoryMib} whole=${host.memoryMib} used=${used.memory}>the guests of ${plural(host.runningVms, "running machine")} were given ${mib(host.runningMemSizeMib)}</${Gauge}>

@@ -87,15 +87,15 @@ export const memories = [0.5, 1, 2, 4, 8, 16, 32, 64];
 const timeouts = [[60, "1 minute"], [300, "5 minutes"], [3600, "1 hour"], [86400, "1 day"]];
 const number = (v) => (v ? Number(v) : undefined);
 
-export function IdleFields() {
+export function IdleFields({ usual, kept }) {
   return html`
     <${Field} label="When idle for">
-      <select name="idle"><option value="">as usual on this host</option>
+      <select name="idle"><option value="">${usual}</option>
         ${timeouts.map(([s, text]) => html`<option value=${s}>${text}</option>`)}<option value="never">never mind</option></select>
     </${Field}>
     <${Field} label="it is">
-      <select name="persistence"><option value="">suspended, and kept while there is room</option>
-        <option value="persistent">suspended, and always kept</option><option value="ephemeral">deleted</option></select>
+      <select name="persistence"><option value="">${kept}</option>
+        <option value="persistent">suspended, always kept</option><option value="ephemeral">deleted</option></select>
     </${Field}>`;
 }
 
@@ -124,7 +124,7 @@ function Create({ snapshots, onClose }) {
     location.hash = `#/vm/${id}`;
   };
   return html`<${Dialog} title="New machine" action="Create" onSubmit=${create} onClose=${onClose}>
-    <${Field} label="Name" hint="Need not be unique, nor be there at all."><input name="name" data-first maxlength="100" autocomplete="off" spellcheck="false" /></${Field}>
+    <${Field} label="Name" hint="Need not be unique, nor be there at all."><input name="name" data-first maxlength="100" autocomplete="off" spellcheck=${false} /></${Field}>
     <${Field} label="From"><select name="from"><option value="">Debian, as new</option>
       ${snapshots.map((s) => html`<option value=${s.snapshotId}>${s.name || s.snapshotId} · ${mib(s.memSizeMib)}</option>`)}</select></${Field}>
     <div class="fields">
@@ -132,7 +132,7 @@ function Create({ snapshots, onClose }) {
       <${Field} label="Memory"><select name="memory"><option value="">default</option>${memories.map((n) => html`<option value=${n}>${mib(n * 1024)}</option>`)}</select></${Field}>
       <${Field} label="Disk, GiB"><input name="disk" type="number" min="1" max="1024" placeholder="default" /></${Field}>
     </div>
-    <${IdleFields} />
+    <${IdleFields} usual="as usual on this host" kept="suspended, kept while there is room" />
   </${Dialog}>`;
 }
 

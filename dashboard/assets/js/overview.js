@@ -1,16 +1,18 @@
 // A machine at a glance.
 
 import { useEffect, useState } from "../vendor/preact.js";
-import { get, vmPath } from "./api.js";
-import { happened, ingress, machines } from "./live.js";
+import { get, send, vmPath } from "./api.js";
+import { happened, ingress, machines, refresh } from "./live.js";
 import { whenIdle } from "./machines.js";
-import { Ago, Button, Command, Icon, bytes, html, mib, nameOf } from "./ui.js";
+import { Ago, Button, Command, Icon, attempt, bytes, html, mib, nameOf } from "./ui.js";
+import { Charts } from "./charts.js";
 import { Lifecycle } from "./lifecycle.js";
 import { Events } from "./history.js";
 
 export function Overview({ vm }) {
   return html`<div class="overview">
     <section class="card wide"><${Lifecycle} vm=${vm} /></section>
+    <${Charts} key=${vm.vmInstanceId} vm=${vm} />
     <${Facts} vm=${vm} />
     <div class="stack">
       <${Ports} vm=${vm} />
@@ -53,6 +55,10 @@ function Ports({ vm }) {
   const where = ingress.use();
   const look = () => get(vmPath(vm.id, "/ports")).then((p) => setPorts(p.ports), () => setPorts([]));
   useEffect(() => { running ? look() : setPorts(null); }, [vm.id, vm.state, vm.vmInstanceId]);
+  const setPrivate = async () => {
+    await send("PUT", vmPath(vm.id, "/ingress"), { body: { private: !vm.private } });
+    await refresh();
+  };
   const url = (port) => where.url?.replace("{port}", port).replace("{vm}", vm.id);
   return html`<section class="card">
     <header><h2>Open ports</h2>${running && html`<${Button} kind="small" icon="refresh" onClick=${look}>Look again</${Button}>`}</header>
@@ -62,6 +68,8 @@ function Ports({ vm }) {
       : html`<ul class="ports">${ports.map((p) => html`<li key=${p.port}>
           ${url(p.port) ? html`<a class="link" href=${url(p.port)} target="_blank" rel="noopener noreferrer"><b>${p.port}</b> <${Icon} name="link" /></a>` : html`<b>${p.port}</b>`}
           <span class="quiet">${p.loopback ? "on its loopback" : "on its network"}</span></li>`)}</ul>`}
+    <p class="web"><span class="quiet">${vm.private ? "Private: visitors show a key or a token." : "Public: who knows an address can visit it."}</span>
+      <button type="button" class="link" onClick=${() => attempt(setPrivate)}>${vm.private ? "Make public" : "Make private"}</button></p>
   </section>`;
 }
 

@@ -24,7 +24,7 @@ export function SignIn({ onDone }) {
       <h1>coppice</h1>
       <p>Virtual machines that can be cut back, and grow many.</p>
       <label class="field"><span>API key</span>
-        <input name="key" type="password" autocomplete="current-password" spellcheck="false" autofocus placeholder="cpk_…" aria-invalid=${error ? "true" : undefined} />
+        <input name="key" type="password" autocomplete="current-password" spellcheck=${false} autofocus placeholder="cpk_…" aria-invalid=${error ? "true" : undefined} />
       </label>
       ${error && html`<${Problem} error=${error} />`}
       <button class="button primary wide" disabled=${busy} aria-busy=${busy ? "true" : undefined}><span>Sign in</span></button>

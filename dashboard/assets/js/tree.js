@@ -2,11 +2,11 @@
 // has to itself and shares.
 
 import { useEffect, useMemo, useRef, useState } from "../vendor/preact.js";
-import { get } from "./api.js";
-import { happened, machines, usePolling } from "./live.js";
+import { get, send } from "./api.js";
+import { cell, happened, machines, usePolling } from "./live.js";
 import { useKeys } from "./keys.js";
 import { createMachine } from "./machines.js";
-import { Bar, Button, Command, Empty, Glyph, Icon, Problem, State, bytes, html, narrow, plural, useMedia } from "./ui.js";
+import { Bar, Button, Command, Dialog, Empty, Glyph, Icon, Problem, State, bytes, dialog, html, narrow, plural, useMedia } from "./ui.js";
 
 /** By name where both have one, as those of one fork have, and else by age. */
 const before = (a, b) => (a.name && b.name && a.name.localeCompare(b.name, undefined, { numeric: true })) || a.createdAt.localeCompare(b.createdAt);
@@ -33,6 +33,9 @@ export function grow(nodes) {
   return { roots, ordered };
 }
 
+/** How often this page has deleted a snapshot: of that there is no event. */
+const pruned = cell(0);
+
 const nameOf = (node) => node.name || node.id.slice(0, node.kind === "snapshot" ? 11 : 8);
 const stateOf = (node) => (node.deleted ? "deleted" : node.state);
 const sum = (f) => (f ? f.ownBytes + f.sharedBytes : 0);
@@ -44,7 +47,7 @@ export function Tree() {
   const vms = machines.use();
   const there = vms?.map((vm) => vm.id).join();
   const events = happened.use();
-  usePolling((signal) => get("/v1/tree", { signal }).then((t) => { setNodes(t.nodes); setError(null); }, (err) => err.name !== "AbortError" && setError(err)), 6000, [there, events]);
+  usePolling((signal) => get("/v1/tree", { signal }).then((t) => { setNodes(t.nodes); setError(null); }, (err) => err.name !== "AbortError" && setError(err)), 6000, [there, events, pruned.use()]);
 
   // States are known sooner than what is stored.
   const fresh = useMemo(() => {
@@ -84,10 +87,10 @@ export function Tree() {
     <div class="heading"><h1>Tree</h1>
       <div class="legend">${["running", "suspended", "stopped", "lost", "ready", "deleted"].filter((s) => ordered.some((n) => stateOf(n) === s)).map((s) => html`<${State} state=${s} />`)}</div>
       <p>${nodes ? html`${plural(living.filter((n) => n.kind === "vm").length, "machine")}, ${plural(living.filter((n) => n.kind === "snapshot").length, "snapshot")}. To themselves they have ${own("memory")} of memory and ${own("disk")} of disk; the rest is shared.` : "…"}</p></div>
-    ${ordered.length > 2 && html`<${Canopy} roots=${roots} ordered=${ordered} onPick=${(id) => {
+    <${Canopy} roots=${roots} ordered=${ordered} onPick=${(id) => {
       setFolded(new Set());
       requestAnimationFrame(() => list.current.querySelector(`[data-node="${CSS.escape(id)}"] a.name, [data-node="${CSS.escape(id)}"]`)?.focus());
-    }} />`}
+    }} />
     <div class="tree card flush" ref=${list}>
       <div class="row head" aria-hidden="true"><span>Name</span><span>Memory <i class="own" />own <i class="shared" />shared</span><span>Disk</span></div>
       <${Rows} shown=${shown} folded=${folded} fold=${fold} />
@@ -116,11 +119,23 @@ function Rows({ shown, folded, fold }) {
         <span class="what">${n.deleted ? `deleted ${n.kind === "vm" ? "machine" : n.kind}` : n.kind === "snapshot" ? "snapshot" : n.state}</span>
         ${n.children.length > 0 && html`<button type="button" class="fold" aria-expanded=${folded.has(n.id) ? "false" : "true"} onClick=${() => fold(n.id)}
           aria-label=${`${plural(n.size - 1, "descendant")} of ${nameOf(n)}`}>${folded.has(n.id) ? `+${n.size - 1}` : html`<${Icon} name="open" />`}</button>`}
+        ${n.kind === "snapshot" && !n.deleted && html`<button type="button" class="fold" title="Delete the snapshot" aria-label=${`Delete the snapshot ${nameOf(n)}`} onClick=${() => deleteSnapshot(n)}><${Icon} name="trash" /></button>`}
       </span>
       <${Share} what="memory" of=${n.memory} whole=${largest.memory} />
       <${Share} what="disk" of=${n.deleted && n.kind === "vm" ? undefined : n.disk} whole=${largest.disk} />
     </li>`)}</ul>
   </div>`;
+}
+
+function deleteSnapshot(node) {
+  const remove = async () => {
+    await send("DELETE", `/v1/vms/snapshots/${encodeURIComponent(node.id)}`);
+    pruned.set(pruned.get() + 1);
+  };
+  dialog.set((close) => html`<${Dialog} title=${`Delete the snapshot ${nameOf(node)}?`} action="Delete" danger onSubmit=${remove} onClose=${close}>
+    <p>No machine can be made from it any more. <b>${bytes(node.disk.ownBytes)}</b> that are nowhere else are lost for good.</p>
+    ${node.children.length > 0 && html`<p class="quiet">${plural(node.children.length, "machine that came", "machines that came")} from it go on.</p>`}
+  </${Dialog}>`);
 }
 
 function Share({ what, of, whole }) {
@@ -141,9 +156,9 @@ function Canopy({ roots, ordered, onPick }) {
     watch.observe(box.current);
     return () => watch.disconnect();
   }, []);
-  const depth = Math.max(...ordered.map((n) => n.depth));
-  const level = Math.max(26, Math.min(56, 220 / Math.max(1, depth)));
-  const top = 16, height = top + depth * level + 22;
+  const depth = Math.max(0, ...ordered.map((n) => n.depth));
+  const ground = 24 + Math.max(168, depth * 18), height = ground + 22;
+  const level = Math.min(56, (ground - 24) / Math.max(1, depth));
   const leaves = ordered.filter((n) => n.children.length === 0).length + (roots.length - 1) * 0.8;
   const gap = Math.min(64, (width - 48) / Math.max(1, leaves));
   const size = Math.max(5, Math.min(15, gap * 0.82));
@@ -153,7 +168,7 @@ function Canopy({ roots, ordered, onPick }) {
     const xs = node.children.map(place);
     const x = xs.length ? (xs[0] + xs.at(-1)) / 2 : next;
     if (!xs.length) next += gap;
-    at.set(node.id, [x, top + (depth - node.depth) * level]);
+    at.set(node.id, [x, ground - node.depth * level]);
     return x;
   };
   for (const root of roots) {
