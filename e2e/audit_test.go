@@ -9,6 +9,7 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+	"syscall"
 	"testing"
 	"time"
 
@@ -108,6 +109,8 @@ func TestAudit(t *testing.T) {
 	data, pool := string(install.data), install.data.Pool()
 	sleep := exec.Command("sleep", "600")
 	sleep.Args[0] = "coppice-vm:" + install.data.Run() + "/" + stranger
+	// As one of the users that VMs may have, which is no VM's here.
+	sleep.SysProcAttr = &syscall.SysProcAttr{Credential: &syscall.Credential{Uid: 2000065535}}
 	if err := sleep.Start(); err != nil {
 		t.Fatal(err)
 	}

@@ -196,14 +196,13 @@ func (h *Hypervisor) openProcess(dir runDir, pid int) (*process, error) {
 
 // runName returns the name of the run directory that a process belongs to. Its
 // user says so, which it cannot change. What an earlier build started has root
-// for its user and says so itself.
+// for its user and says so itself, as does one whose directory has been lost.
 func (h *Hypervisor) runName(owners map[int]string, pid int) (string, bool) {
 	user, err := userOf(pid)
 	if err != nil {
 		return "", false
 	}
-	if user != 0 {
-		name, ok := owners[user]
+	if name, ok := owners[user]; ok || user != 0 && !h.users.has(user) {
 		return name, ok
 	}
 	cmdline, err := os.ReadFile(fmt.Sprintf("/proc/%d/cmdline", pid))

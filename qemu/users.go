@@ -36,6 +36,9 @@ func ParseUsers(s string) (u Users, err error) {
 
 func (u Users) String() string { return fmt.Sprintf("%d-%d", u.First, u.Last) }
 
+// has reports whether a user is one of them.
+func (u Users) has(user int) bool { return user >= u.First && user <= u.Last }
+
 // users knows which run directory has which user. It is written down in the
 // directory, and stays the VM's until the directory is removed.
 type users struct {
