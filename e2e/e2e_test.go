@@ -273,6 +273,7 @@ func converse(t *testing.T, c *client.Client, vm, script string) (in io.WriteClo
 // sdk runs tests in npm, with the SDK and what it needs.
 func sdk(t *testing.T, tests ...string) {
 	t.Helper()
+	connect(t) // and with it, an audit at the end
 	credentials, err := install.data.ReadCredentials()
 	if err != nil {
 		t.Fatal(err)
