@@ -6,6 +6,7 @@ import (
 	"net"
 	"net/netip"
 	"os"
+	"slices"
 	"testing"
 	"time"
 
@@ -303,5 +304,49 @@ func TestManyAddresses(t *testing.T) {
 		if guest.reaches(netip.AddrPortFrom(at, echoPort)) {
 			t.Errorf("the guest reaches the host at %s", at)
 		}
+	}
+}
+
+// TestNobodyGetsIn holds that a guest and its router are reached from the host by
+// nobody but Dial, even by one who knows the way and has removed the host's rules.
+func TestNobodyGetsIn(t *testing.T) {
+	makeWorld(t)
+	n := open(t, t.TempDir())
+	id, guest := attach(t, n, "0.0.0.0/0")
+	l, err := guest.Listen(80)
+	must(t, err)
+	defer l.Close()
+	must(t, n.inside(id, func() error { return echoAt(t, netip.AddrPortFrom(netip.IPv4Unspecified(), echoPort)) }))
+	conn, err := n.Dial(t.Context(), id, 80)
+	must(t, err)
+	must(t, conn.Close())
+
+	routes, err := netlink.RouteList(nil, netlink.FAMILY_V4)
+	must(t, err)
+	i := slices.IndexFunc(routes, func(r netlink.Route) bool {
+		return r.Dst != nil && uplinks.Contains(netip.MustParseAddr(r.Dst.IP.String()))
+	})
+	if i < 0 {
+		t.Fatal("there is no uplink")
+	}
+	host, err := netip.ParsePrefix(routes[i].Dst.String())
+	must(t, err)
+	router := host.Addr().Next()
+	to := &net.IPNet{IP: coppice.GuestAddress.Addr().AsSlice(), Mask: net.CIDRMask(32, 32)}
+	must(t, netlink.RouteAdd(&netlink.Route{LinkIndex: routes[i].LinkIndex, Dst: to, Gw: router.AsSlice()}))
+	must(t, dismiss())
+	for what, at := range map[string]netip.AddrPort{
+		"the guest":                  netip.AddrPortFrom(coppice.GuestAddress.Addr(), 80),
+		"its router":                 netip.AddrPortFrom(router, echoPort),
+		"its resolver":               netip.AddrPortFrom(router, dnsPort),
+		"its router, by its address": netip.AddrPortFrom(coppice.GuestRouter, echoPort),
+	} {
+		ctx, cancel := context.WithTimeout(t.Context(), time.Second)
+		conn, err := new(net.Dialer).DialContext(ctx, "tcp4", at.String())
+		if err == nil {
+			conn.Close()
+			t.Errorf("the host reaches %s at %s", what, at)
+		}
+		cancel()
 	}
 }
