@@ -322,3 +322,23 @@ func TestDropSessions(t *testing.T) {
 		t.Error(h)
 	}
 }
+
+// Whatever the page is made to send, its visitor stays on this host.
+func FuzzReturnTo(f *testing.F) {
+	for _, to := range []string{"/a?b=c#d", "//evil.example", "///evil.example", `/\evil.example`, "https:evil.example", "/\t/evil.example", "/%2f/evil.example"} {
+		f.Add(to)
+	}
+	f.Fuzz(func(t *testing.T, to string) {
+		r, err := http.NewRequest("POST", "http://host.example"+signInPath, strings.NewReader(url.Values{"to": {to}}.Encode()))
+		if err != nil {
+			t.Fatal(err)
+		}
+		r.Header.Set("Content-Type", "application/x-www-form-urlencoded")
+		got := returnTo(r)
+		at, err := r.URL.Parse(got)
+		// Browsers take a backslash for a slash, and leave out tabs and line ends.
+		if err != nil || at.Host != "host.example" || !strings.HasPrefix(got, "/") || strings.HasPrefix(got, "//") || strings.ContainsAny(got, "\\\t\r\n") {
+			t.Errorf("%q leads to %q: %v", to, got, err)
+		}
+	})
+}
