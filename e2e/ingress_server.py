@@ -17,7 +17,13 @@ class Handler(BaseHTTPRequestHandler):
             return self.events()
         if self.path == "/socket":
             return self.socket()
-        text = f"GET {self.path} for {self.headers['Host']} from {self.headers['X-Forwarded-For']}"
+        if self.path == "/download":
+            return self.download()
+        if self.path == "/secrets":
+            return self.say(f"{self.headers['Authorization']} {self.headers['Cookie']}")
+        self.say(f"GET {self.path} for {self.headers['Host']} from {self.headers['X-Forwarded-For']}")
+
+    def say(self, text):
         self.send_response(200)
         self.send_header("Content-Length", str(len(text)))
         self.end_headers()
@@ -53,6 +59,13 @@ class Handler(BaseHTTPRequestHandler):
         while True:
             self.wfile.write(f"data: {count}\n\n".encode())
             time.sleep(0.2)
+
+    def download(self):
+        self.send_response(200)
+        self.send_header("Content-Length", str(512 * 4096 * 16))
+        self.end_headers()
+        for i in range(512):
+            self.wfile.write(b"%015d\n" % i * 4096)
 
     def socket(self):
         key = self.headers["Sec-WebSocket-Key"] + "258EAFA5-E914-47DA-95CA-C5AB0DC85B11"

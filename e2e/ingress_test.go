@@ -19,6 +19,7 @@ import (
 	"github.com/coder/websocket"
 
 	"github.com/coppice-vm/coppice/api"
+	"github.com/coppice-vm/coppice/client"
 )
 
 //go:embed ingress_server.py
@@ -55,6 +56,14 @@ func TestIngress(t *testing.T) {
 	t.Run("WebSocket", func(t *testing.T) { echoWebSocket(t, url) })
 	t.Run("forward", func(t *testing.T) { useForward(t, vm) })
 	t.Run("two hundred at once", func(t *testing.T) { manyRequests(t, url, 200) })
+	t.Run("as gRPC", func(t *testing.T) {
+		serveHTTP2(t, c, vm)
+		callByHTTP2(t, ingressURL(vm, 3001))
+	})
+	for _, version := range []string{"http/1.1", "h2c"} {
+		t.Run("two hundred connections, "+version, func(t *testing.T) { load(t, ingressURL(vm, 3001), version) })
+	}
+	t.Run("fork with everything open", func(t *testing.T) { forkInUse(t, c, vm, url) })
 	t.Run("large body", func(t *testing.T) {
 		const size = 32 << 20
 		resp, err := ingressClient.Post(url+"/", "application/octet-stream", io.LimitReader(&numbers{}, size))
@@ -87,6 +96,7 @@ func TestIngress(t *testing.T) {
 		}
 		manyRequests(t, url, 20) // all wait for one wake
 	})
+	t.Run("private", func(t *testing.T) { visitPrivate(t, c, vm, url) })
 	if _, err := c.Stop(deadline(t), vm); err != nil {
 		t.Fatal(err)
 	}
@@ -103,10 +113,12 @@ func ingressURL(vm string, port int) string {
 
 // ingressClient finds every name at the ingress.
 var ingressClient = &http.Client{
-	Timeout: callDeadline,
-	Transport: &http.Transport{DialContext: func(ctx context.Context, _, _ string) (net.Conn, error) {
-		return new(net.Dialer).DialContext(ctx, "tcp", install.ingress)
-	}},
+	Timeout:   callDeadline,
+	Transport: &http.Transport{DialContext: dialIngress},
+}
+
+func dialIngress(ctx context.Context, _, _ string) (net.Conn, error) {
+	return new(net.Dialer).DialContext(ctx, "tcp", install.ingress)
 }
 
 // curl returns the status of an answer, and its body.
@@ -126,20 +138,191 @@ func curl(t *testing.T, url string, args ...string) (status int, body string) {
 }
 
 func echoWebSocket(t *testing.T, url string) {
+	say := openWebSocket(t, url)
+	for i := range 3 {
+		say(fmt.Sprint("message ", i))
+	}
+}
+
+// openWebSocket returns what sends a message, which is to come back.
+func openWebSocket(t *testing.T, url string) (say func(string)) {
+	t.Helper()
 	ctx := deadline(t)
 	conn, _, err := websocket.Dial(ctx, url+"/socket", &websocket.DialOptions{HTTPClient: ingressClient})
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer conn.CloseNow()
-	for i := range 3 {
-		want := fmt.Sprint("message ", i)
-		if err := conn.Write(ctx, websocket.MessageText, []byte(want)); err != nil {
+	t.Cleanup(func() { conn.CloseNow() })
+	return func(text string) {
+		t.Helper()
+		if err := conn.Write(ctx, websocket.MessageText, []byte(text)); err != nil {
 			t.Fatal(err)
 		}
-		if _, got, err := conn.Read(ctx); err != nil || string(got) != want {
-			t.Fatalf("%q came back as %q, %v", want, got, err)
+		if _, got, err := conn.Read(ctx); err != nil || string(got) != text {
+			t.Fatalf("%q came back as %q, %v", text, got, err)
 		}
+	}
+}
+
+// serveHTTP2 runs testdata's server in a VM.
+func serveHTTP2(t *testing.T, c *client.Client, vm string) {
+	program := filepath.Join(t.TempDir(), "h2server")
+	build := exec.Command("go", "build", "-trimpath", "-ldflags=-s -w", "-o", program, "testdata/h2server.go")
+	build.Env = append(os.Environ(), "CGO_ENABLED=0")
+	if out, err := build.CombinedOutput(); err != nil {
+		t.Fatalf("%v\n%s", err, out)
+	}
+	person{t: t}.does("cp", program, vm+":/root/h2server")
+	sh(t, c, vm, "nohup /root/h2server >/root/h2server.log 2>&1 &\n"+
+		"for i in $(seq 600); do curl -fs http://127.0.0.1:3001/ && exit; sleep 0.1; done; exit 1")
+}
+
+// callByHTTP2 makes a call as gRPC does: both ways at once, with trailers.
+func callByHTTP2(t *testing.T, url string) {
+	transport := &http.Transport{DialContext: dialIngress, Protocols: new(http.Protocols)}
+	transport.Protocols.SetUnencryptedHTTP2(true)
+	defer transport.CloseIdleConnections()
+	body, lines := io.Pipe()
+	req, err := http.NewRequestWithContext(deadline(t), "POST", url, body)
+	if err != nil {
+		t.Fatal(err)
+	}
+	req.Header.Set("Content-Type", "application/grpc")
+	req.Header.Set("Te", "trailers")
+	resp, err := transport.RoundTrip(req)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer resp.Body.Close()
+	answers := bufio.NewScanner(resp.Body)
+	for i := range 3 {
+		fmt.Fprintln(lines, i)
+		if want := fmt.Sprint("HTTP/2.0 ", i); !answers.Scan() || answers.Text() != want {
+			t.Fatalf("%q came back, want %q: %v", answers.Text(), want, answers.Err())
+		}
+	}
+	lines.Close()
+	if answers.Scan() || answers.Err() != nil || resp.Trailer.Get("Grpc-Status") != "0" {
+		t.Errorf("it ends with %q, %v, trailers %v", answers.Text(), answers.Err(), resp.Trailer)
+	}
+}
+
+// load asks a server by 200 connections at once, and wants all answers right.
+func load(t *testing.T, url, version string) {
+	const requests = 2000
+	cmd := exec.CommandContext(deadline(t), "h2load", "-n", strconv.Itoa(requests), "-c", "200",
+		"--no-tls-proto="+version, "--connect-to="+install.ingress, url)
+	out, err := cmd.CombinedOutput()
+	if err != nil {
+		t.Fatalf("%v\n%s", err, out)
+	}
+	for _, want := range []string{
+		fmt.Sprintf("%d succeeded, 0 failed, 0 errored, 0 timeout", requests),
+		fmt.Sprintf("status codes: %d 2xx", requests),
+		fmt.Sprintf("(%d) data", requests*len("HTTP/1.1\n")),
+	} {
+		if !strings.Contains(string(out), want) {
+			t.Errorf("want %q:\n%s", want, out)
+		}
+	}
+	for line := range strings.Lines(string(out)) {
+		if strings.HasPrefix(line, "finished in") || strings.HasPrefix(line, "time for request") {
+			t.Log(strings.TrimSpace(line))
+		}
+	}
+}
+
+// forkInUse forks a VM in which somebody has a shell, a WebSocket, an event stream
+// and half of a download. All go on.
+func forkInUse(t *testing.T, c *client.Client, vm, url string) {
+	u := newSSHUser(t)
+	shell, say := u.shell(u.at(vm)), openWebSocket(t, url)
+	mark := shell.ask("echo $$")
+	say("before")
+	events, ended := openEvents(t, url)
+	<-events
+	req, err := http.NewRequestWithContext(deadline(t), "GET", url+"/download", nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	download, err := ingressClient.Do(req)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer download.Body.Close()
+	records := bufio.NewScanner(download.Body)
+	read := func(from, to int) {
+		t.Helper()
+		for i := from; i < to; i++ {
+			if want := fmt.Sprintf("%015d", i/4096); !records.Scan() || records.Text() != want {
+				t.Fatalf("record %d is %q, want %q: %v", i, records.Text(), want, records.Err())
+			}
+		}
+	}
+	const all = 512 * 4096
+	read(0, all/8)
+
+	child := fork(t, c, vm, 1)[0]
+	last := 0
+	for len(events) > 0 {
+		last = <-events
+	}
+	say("after")
+	if got := shell.ask("echo $$"); got != mark {
+		t.Errorf("the shell was %s and is %s", mark, got)
+	}
+	read(all/8, all)
+	select {
+	case next := <-events:
+		if next <= last {
+			t.Errorf("event %d after %d", next, last)
+		}
+	case <-ended:
+		t.Error("the event stream has ended")
+	}
+	if status, body := curl(t, ingressURL(child, 3000)+"/"); status != 200 || !strings.HasPrefix(body, "GET / for 3000-"+child) {
+		t.Errorf("the child: %d %s", status, body)
+	}
+}
+
+// visitPrivate visits a VM that is for those only who may use it.
+func visitPrivate(t *testing.T, c *client.Client, vm, url string) {
+	owner := person{t: t}
+	id := owner.does("identity", "create")
+	token := owner.does("identity", "token", id)
+	owner.does("identity", "grant", id, vm)
+	owner.does("ingress", vm, "private")
+	if _, err := c.Suspend(deadline(t), vm); err != nil {
+		t.Fatal(err)
+	}
+	if status, body := curl(t, url); status != 401 || !strings.Contains(body, `"code":"UNAUTHORIZED_ERROR"`) {
+		t.Errorf("a program: %d %s", status, body)
+	}
+	if status, body := curl(t, url, "-H", "Accept: text/html"); status != 401 || !strings.Contains(body, "<form") {
+		t.Errorf("a browser: %d %s", status, body)
+	}
+	if state := awaitState(t, c, vm, api.Suspended); state.Reason != "" {
+		t.Errorf("it was woken: %q", state.Reason)
+	}
+	jar := filepath.Join(t.TempDir(), "cookies")
+	if status, body := curl(t, url+"/.coppice/sign-in", "-c", jar, "-L", "--data-urlencode", "secret="+token, "-d", "to=/secrets"); status != 200 || body != "None None" {
+		t.Errorf("signing in: %d %s", status, body)
+	}
+	by := map[string][]string{"header": {"-H", "Authorization: Bearer " + token}, "cookie": {"-b", jar}}
+	for how, args := range by {
+		if status, body := curl(t, url+"/secrets", args...); status != 200 || body != "None None" {
+			t.Errorf("by %s: %d, and the program sees %s", how, status, body)
+		}
+	}
+	owner.does("identity", "ungrant", id, vm)
+	for how, args := range by {
+		if status, body := curl(t, url+"/secrets", args...); status != 401 {
+			t.Errorf("by %s, when the grant is revoked: %d %s", how, status, body)
+		}
+	}
+	owner.does("ingress", vm, "public")
+	if status, body := curl(t, url+"/secrets", "-b", jar); status != 200 || body != "None None" {
+		t.Errorf("public: %d, and the program sees %s", status, body)
 	}
 }
 
