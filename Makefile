@@ -5,7 +5,7 @@
 
 GO_BUILD = env CGO_ENABLED=0 go build -trimpath -ldflags='-s -w'
 
-.PHONY: up down purge build test check fuzz clean
+.PHONY: up down purge build test docs check fuzz clean
 
 up: build
 	@bin/coppice up
@@ -24,6 +24,9 @@ build:
 
 test: build
 	@scripts/test
+
+docs:
+	@go test ./cmd/coppice -run TestReferences -update
 
 check:
 	@scripts/check

@@ -6,6 +6,7 @@ import (
 	"go/ast"
 	"go/parser"
 	"go/token"
+	"os"
 	"strconv"
 	"strings"
 	"testing"
@@ -79,4 +80,17 @@ func rootCodes(t *testing.T) []coppice.Code {
 		return true
 	})
 	return codes
+}
+
+// docs/TROUBLESHOOTING.md has a line for every code, with its status.
+func TestEveryCodeHasItsLine(t *testing.T) {
+	doc, err := os.ReadFile("../docs/TROUBLESHOOTING.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, code := range rootCodes(t) {
+		if line := fmt.Sprintf("\n| `%s` | %d | ", code, statusOf[code]); !strings.Contains(string(doc), line) {
+			t.Errorf("docs/TROUBLESHOOTING.md has no line that begins%s", line)
+		}
+	}
 }
