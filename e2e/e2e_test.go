@@ -22,6 +22,7 @@ import (
 	"github.com/coppice-vm/coppice/api"
 	"github.com/coppice-vm/coppice/client"
 	"github.com/coppice-vm/coppice/internal/host"
+	"github.com/coppice-vm/coppice/internal/nodetest"
 )
 
 // callDeadline bounds one call on a host that emulates its VMs.
@@ -278,17 +279,5 @@ func sdk(t *testing.T, tests ...string) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	npm := exec.CommandContext(t.Context(), "npm", "ci", "--no-audit", "--no-fund")
-	npm.Dir = "npm"
-	if out, err := npm.CombinedOutput(); err != nil {
-		t.Fatalf("npm ci: %v\n%s", err, out)
-	}
-	node := exec.CommandContext(t.Context(), "node", append([]string{"--test", "--test-reporter=spec"}, tests...)...)
-	node.Dir = "npm"
-	node.Env = append(os.Environ(), "FREESTYLE_API_URL="+credentials.URL, "FREESTYLE_API_KEY="+credentials.Key)
-	out, err := node.CombinedOutput()
-	if err != nil {
-		t.Errorf("node: %v", err)
-	}
-	t.Logf("%s", out)
+	nodetest.Run(t, "npm", []string{"FREESTYLE_API_URL=" + credentials.URL, "FREESTYLE_API_KEY=" + credentials.Key}, tests...)
 }

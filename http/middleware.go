@@ -29,6 +29,7 @@ func (s *Server) trace(next http.Handler) http.Handler {
 		rand.Read(b[:]) // never fails; see crypto/rand
 		id := hex.EncodeToString(b[:])
 		w.Header().Set(api.HeaderTrace, id)
+		w.Header().Set("X-Content-Type-Options", "nosniff") // what guests send is not to be taken for a page
 		next.ServeHTTP(&recorder{ResponseWriter: w}, r.WithContext(context.WithValue(r.Context(), traceKey{}, id)))
 	})
 }

@@ -117,6 +117,17 @@ func TestTerminalsOfBrowsers(t *testing.T) {
 	}
 }
 
+// Whatever a guest has in its files and logs, no browser takes it for a page.
+func TestAnswersAreWhatTheySay(t *testing.T) {
+	h := newHarness(t)
+	vm := string(h.vms.add(coppice.VM{}))
+	for _, path := range []string{"/v1/vms", "/v1/vms/" + vm + "/console", "/v1/nothing"} {
+		if a := h.do("GET", path, ""); a.header.Get("X-Content-Type-Options") != "nosniff" || strings.Contains(a.header.Get("Content-Type"), "html") {
+			t.Errorf("%s: %v", path, a.header)
+		}
+	}
+}
+
 func TestLifecycle(t *testing.T) {
 	h := newHarness(t)
 	a := h.do("GET", "/v1/lifecycle", "")

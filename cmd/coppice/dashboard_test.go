@@ -3,44 +3,30 @@ package main
 import (
 	"fmt"
 	"os"
-	"os/exec"
 	"path/filepath"
+	"strings"
 	"testing"
 
 	"github.com/coppice-vm/coppice/api"
 	"github.com/coppice-vm/coppice/client"
 	"github.com/coppice-vm/coppice/internal/host"
+	"github.com/coppice-vm/coppice/internal/nodetest"
 )
 
-// trials is where the trials of the dashboard in a real browser are.
-const trials = "../../dashboard/trials"
-
-// try runs a file of trials against a host.
+// try runs a file of trials of the dashboard, in a real browser, against a host.
 func try(t *testing.T, file string, at host.Credentials) {
 	t.Helper()
-	if testing.Short() {
-		t.Skip("needs a browser")
-	}
-	npm := exec.CommandContext(t.Context(), "npm", "ci", "--no-audit", "--no-fund")
-	npm.Dir = trials
-	if out, err := npm.CombinedOutput(); err != nil {
-		t.Fatalf("npm ci: %v\n%s", err, out)
-	}
 	pictures, err := filepath.Abs("../../artifacts/dashboard")
 	if err != nil {
 		t.Fatal(err)
 	}
-	node := exec.CommandContext(t.Context(), "node", "--test", "--test-reporter=spec", file)
-	node.Dir = trials
-	node.Env = append(os.Environ(), "URL="+at.URL, "KEY="+at.Key, "ARTIFACTS="+pictures)
-	out, err := node.CombinedOutput()
-	if err != nil {
-		t.Errorf("node: %v", err)
-	}
-	t.Logf("%s", out)
+	nodetest.Run(t, "../../dashboard/trials", []string{"URL=" + at.URL, "KEY=" + at.Key, "ARTIFACTS=" + pictures}, file)
 }
 
 func TestDashboardWithoutVMs(t *testing.T) {
+	if testing.Short() {
+		t.Skip("needs a browser")
+	}
 	try(t, "empty.test.mjs", serveTwin(t, t.TempDir()))
 }
 
@@ -105,7 +91,7 @@ func plant(t *testing.T, c *client.Client) {
 	must(c.TakeSnapshot(t.Context(), hello, api.TakeSnapshot{Name: new("warm")}))
 	must(c.Stop(t.Context(), create("build")))
 	create("<img src=x onerror=alert(1)>")
-	create("<img src=x onerror=alert(1)>")
+	create(strings.Repeat("name", 32))
 	list, err := c.VMs(t.Context(), client.Query{})
 	if err != nil || list.TotalCount < 200 {
 		t.Fatalf("%d VMs, %v", list.TotalCount, err)

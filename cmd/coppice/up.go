@@ -120,7 +120,7 @@ func (m *Main) welcome(vm, said string) error {
 		fmt.Fprintf(w, `
 VM %s says: %s
 
-  API address  %s
+  API address  %s (in a browser: the dashboard)
   API key      %s
 
 Try:

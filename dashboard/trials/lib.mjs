@@ -56,7 +56,10 @@ export async function signIn(page, secret = key) {
 export async function picture(page, name) {
   if (!process.env.ARTIFACTS) return;
   mkdirSync(process.env.ARTIFACTS, { recursive: true });
-  const fullPage = await page.evaluate(() => document.documentElement.scrollHeight < 2400);
+  const fullPage = await page.evaluate(() => {
+    scrollTo(0, 0);
+    return document.documentElement.scrollHeight < 2400;
+  });
   await page.screenshot({ path: join(process.env.ARTIFACTS, `${name}.png`), fullPage });
 }
 

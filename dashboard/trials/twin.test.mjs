@@ -3,7 +3,7 @@
 
 import assert from "node:assert/strict";
 import { after, before, test } from "node:test";
-import { examine, key, launch, open, picture, signIn } from "./lib.mjs";
+import { examine, key, launch, open, picture, signIn, url } from "./lib.mjs";
 
 let browser;
 before(async () => { browser = await launch(); });
@@ -186,5 +186,26 @@ test("the keyboard reaches everything", async () => {
   await page.getByRole("heading", { name: "Keys" }).waitFor();
   await examine(page, "keys");
   await page.keyboard.press("Escape");
+  assert.deepEqual(page.faults, []);
+});
+
+test("another account sees nothing of this one's, and is out when its key is revoked", async () => {
+  const page = await open(browser);
+  const ask = async (method, path, secret, data) => {
+    const answer = await page.request.fetch(url + path, { method, data, headers: { Authorization: `Bearer ${secret}` } });
+    assert.ok(answer.ok(), await answer.text());
+    return answer.json();
+  };
+  const bob = await ask("POST", "/v1/accounts", key, { name: "bob" });
+  const other = await ask("POST", "/v1/keys", bob.key, { name: "other" });
+  await signIn(page, bob.key);
+  await page.getByText("No machines yet").waitFor();
+  await go(page, "Host");
+  await page.getByText("Your account").waitFor();
+  await page.getByRole("heading", { name: "Doctor" }).waitFor({ state: "detached" });
+  await examine(page, "the host, for somebody else");
+  const { keys } = await ask("GET", "/v1/keys", other.key);
+  await ask("DELETE", `/v1/keys/${keys.find((k) => k.id !== other.id).id}`, other.key);
+  await page.getByLabel("API key").waitFor();
   assert.deepEqual(page.faults, []);
 });

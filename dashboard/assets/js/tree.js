@@ -158,10 +158,10 @@ function Canopy({ roots, ordered, onPick }) {
   }, []);
   const depth = Math.max(0, ...ordered.map((n) => n.depth));
   const ground = 24 + Math.max(168, depth * 18), height = ground + 22;
-  const level = Math.min(56, (ground - 24) / Math.max(1, depth));
+  const level = Math.min(88, (ground - 24) / Math.max(1, depth));
   const leaves = ordered.filter((n) => n.children.length === 0).length + (roots.length - 1) * 0.8;
-  const gap = Math.min(64, (width - 48) / Math.max(1, leaves));
-  const size = Math.max(5, Math.min(15, gap * 0.82));
+  const gap = Math.min(88, (width - 48) / Math.max(1, leaves));
+  const size = Math.max(5, Math.min(16, gap * 0.82));
   const at = new Map();
   let next = (width - gap * leaves) / 2 + gap / 2;
   const place = (node) => {
