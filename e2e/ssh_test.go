@@ -14,6 +14,7 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
+	"time"
 
 	"golang.org/x/crypto/ssh"
 
@@ -252,6 +253,44 @@ func testSSHShell(t *testing.T, u *sshUser, c *client.Client, vm string) {
 	idle(nil) // which is never
 	if !strings.Contains(s.errs.String(), "waking "+vm) {
 		t.Errorf("nothing was said of the wake: %q", &s.errs)
+	}
+
+	// Whatever is typed while it falls asleep, and at whatever moment, is typed once.
+	over := make(chan struct{})
+	go func() {
+		defer close(over)
+		for s.shown.Scan() && !strings.Contains(s.shown.Text(), "over-"+mark) {
+		}
+	}()
+	typed := ""
+	for range 3 {
+		sh(t, c, vm, "true") // which wakes it
+		asleep := make(chan error, 1)
+		go func() {
+			_, err := c.Suspend(deadline(t), vm)
+			asleep <- err
+		}()
+		for done := false; !done; {
+			line := fmt.Sprint(strings.Count(typed, "\n"))
+			fmt.Fprintf(s.in, "echo %s >>typed\r", line)
+			typed += line + "\n"
+			select {
+			case err := <-asleep:
+				if done = true; err != nil {
+					t.Fatal(err)
+				}
+			case <-time.After(20 * time.Millisecond):
+			}
+		}
+	}
+	io.WriteString(s.in, "echo over-$$\r") // which wakes it
+	select {
+	case <-over:
+	case <-deadline(t).Done():
+		t.Fatalf("what was typed does not wake the VM: %s", &s.errs)
+	}
+	if got := sh(t, c, vm, "cat ~alice/typed"); got != typed {
+		t.Errorf("of what was typed while it fell asleep came %q, want %q", got, typed)
 	}
 
 	// Nothing is left of it when the connection is.
