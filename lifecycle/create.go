@@ -174,13 +174,19 @@ func (m *Manager) takeBack(ctx context.Context, undo *undo.Stack, vm *coppice.VM
 	}
 	if undoErr := undo.Run(ctx, undoDeadline); undoErr != nil {
 		m.Log.Error("could not take everything back", "vm", vm.ID, "verb", vm.Verb, "error", undoErr)
+		m.untidy()
 	}
 	return err
 }
 
-// remove removes everything the host has of a VM.
-func (m *Manager) remove(ctx context.Context, id coppice.VMID) error {
-	defer m.setRowless(id, false) // what it leaves all the same is nobody's
+// remove removes everything the host has of a VM. What it leaves all the same is
+// nobody's, and is removed later.
+func (m *Manager) remove(ctx context.Context, id coppice.VMID) (err error) {
+	defer func() {
+		if m.setRowless(id, false); err != nil {
+			m.untidy()
+		}
+	}()
 	if err := m.end(ctx, id); err != nil {
 		return err
 	}

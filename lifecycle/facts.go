@@ -3,6 +3,7 @@ package lifecycle
 import (
 	"context"
 	"errors"
+	"time"
 
 	"github.com/coppice-vm/coppice"
 )
@@ -15,16 +16,44 @@ func (m *Manager) watch(id coppice.VMID, run coppice.Run) {
 		return
 	}
 	m.Log.Info("run ended", "vm", id, "exit", exit.Kind, "detail", exit.Detail)
+	for wait := tidySoon; ; wait = min(2*wait, tidyLater) {
+		err := m.followUp(id, run, exit)
+		if !m.boards(id, run) || m.base.Err() != nil {
+			return
+		}
+		m.Log.Error("the end of a run could not be followed; trying again", "vm", id, "error", err)
+		select {
+		case <-time.After(wait):
+		case <-m.base.Done():
+			return
+		}
+	}
+}
+
+// boards reports whether a run is still a VM's.
+func (m *Manager) boards(id coppice.VMID, run coppice.Run) bool {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	e := m.vms[id]
+	return e != nil && e.run == run
+}
+
+// followUp does what follows from the end of a VM's run, when it is its turn.
+func (m *Manager) followUp(id coppice.VMID, run coppice.Run, exit coppice.Exit) error {
 	vm, err := m.Store.VM(m.base, id)
 	if err != nil {
-		return
+		return err
+	}
+	if vm.State == coppice.Suspended {
+		m.untidy() // what is left of its run is none of its business
+		return nil
 	}
 	r := m.follow(&vm, exit)
 	r.still = func(e *entry) bool { return e.run == run }
 	for {
 		_, err := m.perform(m.base, id, r)
 		if !errors.Is(err, errBusy) {
-			return
+			return err
 		}
 		m.flightOver(m.base, id)
 	}

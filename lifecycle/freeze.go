@@ -24,9 +24,10 @@ func (m *Manager) freeze(ctx context.Context, vm *coppice.VM, like coppice.Captu
 	c.CreatedAt = time.Now().UTC()
 	c.Keep = false // until it is whole
 
-	m.hold(c.ID)
+	id := c.ID // whatever becomes of c
+	m.hold(id)
 	undo.Push(func(context.Context) error {
-		m.letFall(c.ID)
+		m.letFall(id)
 		return nil
 	})
 	// The row comes before the files: what a sweep finds without one is nobody's.
@@ -41,7 +42,8 @@ func (m *Manager) freeze(ctx context.Context, vm *coppice.VM, like coppice.Captu
 		return c, err
 	}
 	if vm.State == coppice.Running && leave == coppice.LeavePaused {
-		undo.Push(m.runOf(vm.ID).Resume)
+		run := m.runOf(vm.ID)
+		undo.Push(func(ctx context.Context) error { return persist(ctx, run.Resume) })
 	}
 	if _, err := m.Pool.CommitCapture(ctx, c.ID); err != nil {
 		return c, err
@@ -167,10 +169,11 @@ func (m *Manager) letFall(id coppice.CaptureID) {
 	m.shed(id)
 }
 
-// shed removes a capture unless something still needs it, and logs it if that fails.
+// shed removes a capture unless something still needs it; later, if it cannot be now.
 func (m *Manager) shed(id coppice.CaptureID) {
 	if err := m.release(m.base, id); err != nil && m.base.Err() == nil {
 		m.Log.Error("cannot remove a capture that is not needed any more", "capture", id, "error", err)
+		m.untidy()
 	}
 }
 

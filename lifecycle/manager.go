@@ -90,6 +90,7 @@ type Manager struct {
 
 	inventory inventory
 
+	litter   chan struct{} // holds a token when something is still to be removed
 	pressed  chan struct{} // holds a token when the pool is to be looked at
 	evicted  int           // VMs so far; of watchStorage only
 	stirred  chan struct{} // holds a token when idleness is to be looked at
@@ -138,6 +139,7 @@ func Open(ctx context.Context, config Config) (*Manager, error) {
 		rowless:  map[coppice.VMID]bool{},
 
 		news:     make(chan struct{}),
+		litter:   make(chan struct{}, 1),
 		pressed:  make(chan struct{}, 1),
 		stirred:  make(chan struct{}, 1),
 		reclaims: make(chan struct{}, reclaimsAbreast),
@@ -157,10 +159,12 @@ func Open(ctx context.Context, config Config) (*Manager, error) {
 	m.work.Go(func() {
 		if err := m.sweep(m.base, left); err != nil && m.base.Err() == nil {
 			m.Log.Error("cannot remove everything an earlier daemon left", "error", err)
+			m.untidy()
 		}
 	})
 	m.work.Go(m.watchIdleness)
 	m.work.Go(m.watchStorage)
+	m.work.Go(m.keepTidy)
 	m.work.Go(m.forgetEvents)
 	m.work.Go(func() {
 		m.spares.keep(m.base, m.makeSpare, func(err error) {

@@ -27,6 +27,7 @@ func (m *Manager) settleNetwork(ctx context.Context, vm *coppice.VM, runs bool) 
 	}
 	if err := do(); err != nil && m.base.Err() == nil {
 		m.Log.Error("the network of a VM is not as it should be", "vm", vm.ID, "runs", runs, "error", err)
+		m.untidy()
 	}
 }
 

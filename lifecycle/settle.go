@@ -9,8 +9,10 @@ import (
 	"github.com/coppice-vm/coppice"
 )
 
-// lookAbreast is how many VMs are looked at at a time.
-const lookAbreast = 8
+const (
+	lookAbreast  = 8 // how many VMs are looked at at a time
+	persistEvery = 100 * time.Millisecond
+)
 
 // settleAll settles the rows that an earlier daemon left, in the background,
 // each with a time budget of its own.
@@ -125,7 +127,13 @@ func (m *Manager) look(ctx context.Context, vm coppice.VM) (Evidence, coppice.Ru
 		}
 		return NoRun, nil
 	}
-	run, err := m.Hypervisor.Attach(ctx, vm.ID)
+	// What fails once, for want of a file descriptor or of memory, is no reason to
+	// give a machine up.
+	var run coppice.Run
+	err := persist(ctx, func(ctx context.Context) (err error) {
+		run, err = m.Hypervisor.Attach(ctx, vm.ID)
+		return err
+	}, coppice.ErrNoRun)
 	switch {
 	case err == nil:
 		return Alive, run
@@ -136,6 +144,21 @@ func (m *Manager) look(ctx context.Context, vm coppice.VM) (Evidence, coppice.Ru
 		return Rebooted, nil
 	}
 	return NoRun, nil
+}
+
+// persist does something until it does not fail, or does for good, or ctx ends.
+func persist(ctx context.Context, do func(context.Context) error, forGood ...error) error {
+	for {
+		err := do(ctx)
+		if err == nil || slices.ContainsFunc(forGood, func(target error) bool { return errors.Is(err, target) }) {
+			return err
+		}
+		select {
+		case <-time.After(persistEvery):
+		case <-ctx.Done():
+			return err
+		}
+	}
 }
 
 // reasonFor says why a VM that ran does not any more.

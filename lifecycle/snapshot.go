@@ -89,7 +89,8 @@ func (m *Manager) DeleteSnapshot(ctx context.Context, account coppice.AccountID,
 	}); err != nil {
 		return err
 	}
-	return m.release(ctx, id)
+	m.shed(id)
+	return nil
 }
 
 // isSnapshot tells snapshots from the captures made for forks and suspends.

@@ -215,8 +215,14 @@ func (m *Manager) takeUp(vm *coppice.VM, run coppice.Run, opened coppice.Session
 	m.work.Go(func() { m.watch(id, run) })
 }
 
-// end ends the VM's process, whether taken up or not, and its network, and lets go of it.
-func (m *Manager) end(ctx context.Context, id coppice.VMID) error {
+// end ends the VM's process, whether taken up or not, and its network, and lets go
+// of it. What cannot be ended is later, unless the VM is to have it by then.
+func (m *Manager) end(ctx context.Context, id coppice.VMID) (err error) {
+	defer func() {
+		if err != nil {
+			m.untidy()
+		}
+	}()
 	m.mu.Lock()
 	e := m.entry(id)
 	m.mu.Unlock()

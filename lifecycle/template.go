@@ -104,7 +104,11 @@ func (m *Manager) makeTemplate(ctx context.Context, size coppice.Size) (c coppic
 	if err != nil {
 		return c, err
 	}
-	defer m.Delete(m.base, coppice.SystemAccount, vm.ID)
+	defer func() {
+		if _, err := m.Delete(m.base, coppice.SystemAccount, vm.ID); err != nil {
+			m.untidy()
+		}
+	}()
 	session, release, err := m.Use(ctx, coppice.SystemAccount, vm.ID, "template")
 	if err != nil {
 		return c, err

@@ -160,7 +160,8 @@ func syncAll(ctx context.Context, dir string) error {
 	return errors.Join(syncFile(dir), syncFile(filepath.Dir(dir)))
 }
 
-// remove removes a directory and what is in it. nil if it is not there.
+// remove removes a directory and what is in it, and what an earlier attempt to
+// left. nil if it is not there.
 func (p *Pool) remove(ctx context.Context, dir string) error {
 	tmp := p.temporary(filepath.Base(dir))
 	err := os.Rename(dir, tmp)
@@ -171,11 +172,20 @@ func (p *Pool) remove(ctx context.Context, dir string) error {
 		}
 		return os.RemoveAll(tmp)
 	case errors.Is(err, os.ErrNotExist):
-		return nil
+		return p.removeMoved(filepath.Base(dir))
 	case errors.Is(err, unix.ENOSPC):
 		// A full file system may have no block for one more name in tmp/. Then
 		// the files go one by one, and a crash in between leaves some of them.
 		return os.RemoveAll(dir)
+	}
+	return err
+}
+
+// removeMoved removes what is under tmp/ of a directory of that name.
+func (p *Pool) removeMoved(name string) error {
+	moved, err := filepath.Glob(p.path(tmpDir, name+".*")) // an id has nothing that Glob knows
+	for _, dir := range moved {
+		err = errors.Join(err, os.RemoveAll(dir))
 	}
 	return err
 }

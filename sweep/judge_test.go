@@ -14,6 +14,7 @@ import (
 
 	"github.com/coppice-vm/coppice"
 	"github.com/coppice-vm/coppice/internal/failpoint"
+	"github.com/coppice-vm/coppice/lifecycle"
 )
 
 // settleTime is how long a host may take to be in order.
@@ -77,8 +78,12 @@ func (c *cradle) killed(ctx context.Context, sc scenario, at failpoint.Passage, 
 	if w.leave(); !w.life.Passed(at) {
 		return errors.Join(errMissed, acted)
 	}
+	came := cutShort
+	if acted == nil {
+		came = done
+	}
 	if err = w.open(nil); err == nil {
-		err = w.judge(ctx, sc, s, acted == nil)
+		err = w.judge(ctx, sc, s, came)
 	}
 	if err != nil {
 		return fmt.Errorf("%w\nit answered: %v\n%s", err, acted, w.log)
@@ -86,21 +91,33 @@ func (c *cradle) killed(ctx context.Context, sc scenario, at failpoint.Passage, 
 	return nil
 }
 
-// judge looks at a host after a daemon died, or failed, at what was asked; done
-// is whether it had said that it was done. It asks again, and removes everything.
-func (w *world) judge(ctx context.Context, sc scenario, s subject, done bool) error {
+// An outcome is what came of what was asked.
+type outcome int
+
+const (
+	done outcome = iota
+	cutShort
+	failed
+)
+
+// judge looks at a host after a daemon died, or failed, at what was asked. It asks
+// again, and removes everything.
+func (w *world) judge(ctx context.Context, sc scenario, s subject, came outcome) error {
 	ctx, cancel := w.alive(ctx)
 	defer cancel()
 	if err := w.inOrder(ctx); err != nil {
 		return err
 	}
-	if err := w.check(ctx, sc, s, done); err != nil {
+	if err := w.check(ctx, sc, s, came); err != nil {
 		return err
 	}
 	if err := sc.act(ctx, w, s); err != nil {
 		return fmt.Errorf("asked again: %w", err)
 	}
-	if err := w.check(ctx, sc, s, true); err != nil {
+	if came != failed { // after which a VM that ran may be left stopped, and is resized as one
+		came = done
+	}
+	if err := w.check(ctx, sc, s, came); err != nil {
 		return fmt.Errorf("when it was asked again: %w", err)
 	}
 	if err := w.raze(ctx); err != nil {
@@ -132,14 +149,14 @@ func (w *world) inOrder(ctx context.Context) error {
 }
 
 // check holds every VM against what the table and the scenario allow.
-func (w *world) check(ctx context.Context, sc scenario, s subject, done bool) error {
+func (w *world) check(ctx context.Context, sc scenario, s subject, came outcome) error {
 	vms, err := w.db.VMs(ctx, coppice.VMFilter{Account: alice, Deleted: true})
 	if err != nil {
 		return err
 	}
 	for _, vm := range vms {
 		if vm.ID == s.vm.ID {
-			err = w.checkSubject(ctx, sc, s, &vm, done)
+			err = w.checkSubject(ctx, sc, s, &vm, came)
 		} else if vm.CreatedAt.After(s.since) {
 			err = w.checkChild(ctx, sc, s, &vm)
 		}
@@ -150,12 +167,15 @@ func (w *world) check(ctx context.Context, sc scenario, s subject, done bool) er
 	return nil
 }
 
-func (w *world) checkSubject(ctx context.Context, sc scenario, s subject, vm *coppice.VM, done bool) error {
+func (w *world) checkSubject(ctx context.Context, sc scenario, s subject, vm *coppice.VM, came outcome) error {
 	allowed := slices.Clone(sc.leads)
 	if len(allowed) == 0 {
 		allowed = []coppice.State{s.vm.State}
 	}
-	if !done {
+	if came == failed {
+		allowed = append(append(allowed, failures(s.vm.State, allowed)...), sc.fails...)
+	}
+	if came != done {
 		allowed = append(append(allowed, s.vm.State), sc.between...)
 	}
 	if !slices.Contains(allowed, vm.State) {
@@ -166,6 +186,17 @@ func (w *world) checkSubject(ctx context.Context, sc scenario, s subject, vm *co
 		memory = inMemory
 	}
 	return w.holds(ctx, vm, onDisk, memory)
+}
+
+// failures returns where verbs lead that fail and would have led from one state
+// to one of those.
+func failures(from coppice.State, to []coppice.State) (states []coppice.State) {
+	for _, verb := range coppice.Verbs {
+		if step, verdict := lifecycle.Plan(from, verb); verdict == lifecycle.Do && slices.Contains(to, step.Works) {
+			states = append(states, step.Fails)
+		}
+	}
+	return states
 }
 
 func (w *world) checkChild(ctx context.Context, sc scenario, s subject, vm *coppice.VM) error {
@@ -200,6 +231,8 @@ func (w *world) holds(ctx context.Context, vm *coppice.VM, disk, memory string) 
 		read, _, readErr := files.ReadFile(captured.Disk)
 		_, stateErr := os.Stat(captured.State)
 		onDisk, inMemory, err = string(read), string(kept), errors.Join(keptErr, readErr, stateErr)
+	case coppice.Failed: // it may have been deleted in part
+		return nil
 	default:
 		read, _, readErr := files.ReadFile(w.files.VM(vm.ID).Disk)
 		onDisk, memory, err = string(read), "", readErr
@@ -232,8 +265,19 @@ func (w *world) raze(ctx context.Context) error {
 	return errors.Join(errs...)
 }
 
-// empty returns an error if anything is left but templates.
+// empty waits until nothing is left but templates, or returns what remains.
 func (w *world) empty(ctx context.Context) error {
+	ctx, cancel := context.WithTimeout(ctx, settleTime)
+	defer cancel()
+	for {
+		if err := w.remains(ctx); err == nil || pause(ctx) != nil {
+			return err
+		}
+	}
+}
+
+// remains returns an error if anything is there but templates.
+func (w *world) remains(ctx context.Context) error {
 	vms, err := w.db.VMs(ctx, coppice.VMFilter{})
 	if err != nil || len(vms) > 0 {
 		return fmt.Errorf("there are still VMs: %v, %v", vms, err)

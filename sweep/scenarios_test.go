@@ -35,14 +35,16 @@ type scenario struct {
 	opens bool
 	// with are faults that belong to it.
 	with faults
+	// slow says that what fails is not tried again for longer than a test waits.
+	slow bool
 	// before brings a host to where it begins.
 	before func(context.Context, *world) (subject, error)
 	// act is what is asked. It can be asked again.
 	act func(context.Context, *world, subject) error
 	// leads are the states that the subject may be in when act has been done;
 	// empty is the one it was in. between are those that it may also be in when
-	// act was cut short.
-	leads, between []coppice.State
+	// act was cut short, and fails those besides the table's where a step failed.
+	leads, between, fails []coppice.State
 	// resumes says that a new run of the subject goes on with its memory.
 	resumes bool
 	// child is the state of what act makes; childMemory that it has the subject's
@@ -77,7 +79,7 @@ var scenarios = []scenario{
 	{name: "resume, with husks", stocks: 1, before: then(suspended, stocked), act: start, leads: run, resumes: true},
 	{name: "suspend", before: running, act: suspend, leads: sleep},
 	{name: "suspend of one that deletes", before: ephemeral(coppice.OnSuspend), act: suspend, leads: gone},
-	{name: "suspend, by idleness", before: running, act: idle, leads: sleep},
+	{name: "suspend, by idleness", before: running, slow: true, act: idle, leads: sleep},
 	{name: "suspend that fails when the guest is paused", with: faults{{Point: "Pool.CommitCapture", N: 1}: failpoint.Fault(syscall.EIO)}, before: running, act: trySuspend, leads: []coppice.State{coppice.Running, coppice.Suspended}},
 	{name: "stop", before: running, act: stop, leads: rest},
 	{name: "stop of a suspended VM", before: suspended, act: stop, leads: rest},
@@ -85,15 +87,15 @@ var scenarios = []scenario{
 	{name: "kill", before: running, act: kill, leads: rest},
 	{name: "kill of a suspended VM", before: suspended, act: kill, leads: rest},
 	{name: "kill of a lost VM", before: lost, act: kill, leads: rest},
-	{name: "power-off by the guest", before: running, act: exits(coppice.ExitPowerOff), leads: rest},
+	{name: "power-off by the guest", before: running, act: exits(coppice.ExitPowerOff, coppice.Stopped), leads: rest},
 	{name: "reboot by the guest", before: running, act: reboot, leads: run},
-	{name: "crash of the VMM", before: running, act: exits(coppice.ExitCrash), leads: []coppice.State{coppice.Failed, coppice.Stopped}},
+	{name: "crash of the VMM", before: running, act: exits(coppice.ExitCrash, coppice.Failed), leads: []coppice.State{coppice.Failed, coppice.Stopped}},
 	{name: "snapshot", before: running, act: snapshot},
 	{name: "snapshot of a suspended VM", before: suspended, act: snapshot},
 	{name: "snapshot of a stopped VM", before: stopped, act: snapshot},
 	{name: "delete of a snapshot", before: snapshotted(running), act: deleteSnapshot},
 	{name: "delete of a snapshot that is needed", before: grown, act: deleteSnapshot},
-	{name: "resize", before: running, act: resize, leads: run},
+	{name: "resize", before: running, act: resize, leads: run, fails: []coppice.State{coppice.Failed}},
 	{name: "resize of a suspended VM", before: suspended, act: resize, leads: rest},
 	{name: "resize of a stopped VM", before: stopped, act: resize},
 	{name: "delete", before: running, act: remove, leads: gone},
@@ -105,7 +107,7 @@ var scenarios = []scenario{
 	{name: "change of what may be reached", before: running, act: setEgress},
 
 	{name: "opening", opens: true, before: household, act: settle},
-	{name: "opening, with what is made ahead", stocks: 1, opens: true, before: running, act: restocked},
+	{name: "opening, with what is made ahead", stocks: 1, opens: true, slow: true, before: running, act: restocked},
 	{name: "opening after a create", opens: true, before: cut(nothing, create(coppice.NewVM{}), "Hypervisor.Start/done"), act: settle},
 	{name: "opening after a fork", opens: true, before: cut(running, fork(coppice.ForkSpec{Count: 1}), "Pool.CommitCapture"), act: settle},
 	{name: "opening after a start", opens: true, before: cut(stopped, start, "Hypervisor.Start/done"), act: settle, leads: run},
@@ -115,7 +117,7 @@ var scenarios = []scenario{
 	{name: "opening after a stop", opens: true, before: cut(running, stop, "Session.Shutdown"), act: settle, leads: rest},
 	{name: "opening after a kill", opens: true, before: cut(running, kill, "Run.Kill/done"), act: settle, leads: rest},
 	{name: "opening after a reboot", opens: true, before: cut(running, reboot, "Run.Kill/done"), act: settle, leads: run},
-	{name: "opening after a resize", opens: true, before: cut(running, resize, "Pool.ResizeVM/done"), act: settle, leads: run},
+	{name: "opening after a resize", opens: true, before: cut(running, resize, "Pool.ResizeVM/done"), act: settle, leads: run, fails: []coppice.State{coppice.Failed}},
 	{name: "opening after a delete", opens: true, before: cut(suspended, remove, "Pool.RemoveVM"), act: settle, leads: gone},
 }
 
@@ -328,6 +330,9 @@ func use(ctx context.Context, w *world, s subject) error {
 
 func suspend(ctx context.Context, w *world, s subject) error {
 	_, err := w.Suspend(ctx, alice, s.vm.ID)
+	if s.vm.Persistence.Type == coppice.Ephemeral && coppice.CodeOf(err) == coppice.CodeVMNotRunning {
+		return remove(ctx, w, s) // as one is told whose delete has failed
+	}
 	return missing(err, s)
 }
 
@@ -388,14 +393,14 @@ func idle(ctx context.Context, w *world, s subject) error {
 }
 
 // exits has the guest's run end so, if it runs.
-func exits(kind coppice.ExitKind) func(context.Context, *world, subject) error {
+func exits(kind coppice.ExitKind, to coppice.State) func(context.Context, *world, subject) error {
 	return func(ctx context.Context, w *world, s subject) error {
 		vm, err := w.db.VM(ctx, s.vm.ID)
 		if err != nil || vm.State != coppice.Running {
 			return err
 		}
 		w.hv.End(s.vm.ID, coppice.Exit{Kind: kind, Detail: "so it was asked"})
-		_, err = w.await(ctx, s.vm.ID, func(vm *coppice.VM) bool { return vm.State != coppice.Running })
+		_, err = w.await(ctx, s.vm.ID, func(vm *coppice.VM) bool { return vm.State == to || vm.State == coppice.Stopped })
 		return err
 	}
 }
@@ -406,8 +411,14 @@ func reboot(ctx context.Context, w *world, s subject) error {
 	if err != nil {
 		return err
 	}
+	if was.State != coppice.Running {
+		return start(ctx, w, s)
+	}
 	w.hv.End(s.vm.ID, coppice.Exit{Kind: coppice.ExitReboot})
-	_, err = w.await(ctx, s.vm.ID, func(vm *coppice.VM) bool { return vm.Instance != was.Instance })
+	now, err := w.await(ctx, s.vm.ID, func(vm *coppice.VM) bool { return vm.Instance != was.Instance })
+	if err == nil && now.State != coppice.Running {
+		return errors.New(now.Reason)
+	}
 	return err
 }
 
@@ -427,6 +438,9 @@ func deleteSnapshot(ctx context.Context, w *world, s subject) error {
 func resize(ctx context.Context, w *world, s subject) error {
 	disk, memory := int64(2), int64(1024)
 	vm, err := w.Resize(ctx, alice, s.vm.ID, coppice.ResizeSpec{DiskMiB: &disk, MemoryMiB: &memory, DiscardMemory: true})
+	for coppice.CodeOf(err) == coppice.CodeConflict && pause(ctx) == nil { // what became of an earlier one is being seen to
+		vm, err = w.Resize(ctx, alice, s.vm.ID, coppice.ResizeSpec{DiskMiB: &disk, MemoryMiB: &memory, DiscardMemory: true})
+	}
 	if err == nil && (vm.Size.DiskMiB != disk || vm.Size.MemoryMiB != memory) {
 		return fmt.Errorf("it was resized to %+v", vm.Size)
 	}
@@ -449,7 +463,10 @@ func evict(ctx context.Context, w *world, s subject) error {
 	w.gauge.Set(short)
 	defer w.gauge.Set(plenty)
 	w.Create(ctx, coppice.NewVM{Account: alice}) // for which there is no room: it has storage looked at
-	_, err = w.await(ctx, s.vm.ID, func(vm *coppice.VM) bool { return vm.Deleted() })
+	vm, err := w.await(ctx, s.vm.ID, func(vm *coppice.VM) bool { return vm.Deleted() || vm.State == coppice.Failed })
+	if err == nil && !vm.Deleted() {
+		return errors.Join(errors.New(vm.Reason), remove(ctx, w, s))
+	}
 	return err
 }
 

@@ -62,6 +62,7 @@ func (s *sweep) over(wanted func(step, last failpoint.Step) []failpoint.Fault, t
 						defer mu.Unlock()
 						s.passages++
 						switch {
+						case errors.Is(err, errMissed) && step.Stage == failpoint.Looking: // nobody counts how often a daemon looks
 						case errors.Is(err, errMissed):
 							s.lost++
 							t.Logf("%v at %s: %v", fault, step.Passage, err)

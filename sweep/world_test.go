@@ -308,7 +308,9 @@ func (w *world) audit(ctx context.Context) (wrong []string, err error) {
 	if err != nil {
 		return nil, err
 	}
+	lost := map[coppice.VMID]bool{}
 	for _, vm := range rows {
+		lost[vm.ID] = vm.State == coppice.Failed
 		if vm.Verb != coppice.Idle {
 			wrong = append(wrong, fmt.Sprintf("VM %s is %s and its %s is in flight", vm.ID, vm.State, vm.Verb))
 		} else if vm.State == coppice.Running && w.over(ctx, vm.ID) {
@@ -321,6 +323,9 @@ func (w *world) audit(ctx context.Context) (wrong []string, err error) {
 	}
 	found, err := inspect(ctx)
 	for _, d := range found {
+		if d.Missing && lost[d.VM] {
+			continue // what a delete had removed when it failed
+		}
 		wrong = append(wrong, fmt.Sprintf("%s %s of VM %q, capture %q: %s", d.Kind, d.Name, d.VM, d.Capture, d.Text))
 	}
 	return wrong, err
