@@ -16,7 +16,7 @@ func (c *Client) SetNetwork(ctx context.Context, id string, set api.SetNetwork) 
 	return call[api.Network](ctx, c, "PUT", vmPath(id, "/network"), set, "")
 }
 
-// SetIngress says who may visit what a VM serves on the web, from the next request on.
+// SetIngress says who may visit what a VM serves on the web, at once.
 func (c *Client) SetIngress(ctx context.Context, id string, set api.SetIngress) (api.VM, error) {
 	return call[api.VM](ctx, c, "PUT", vmPath(id, "/ingress"), set, "")
 }

@@ -15,6 +15,7 @@ import (
 	"strings"
 	"sync"
 	"testing"
+	"time"
 
 	"github.com/coder/websocket"
 
@@ -291,7 +292,14 @@ func visitPrivate(t *testing.T, c *client.Client, vm, url string) {
 	id := owner.does("identity", "create")
 	token := owner.does("identity", "token", id)
 	owner.does("identity", "grant", id, vm)
+	events, ended := openEvents(t, url)
+	<-events
 	owner.does("ingress", vm, "private")
+	select {
+	case <-ended:
+	case <-time.After(30 * time.Second):
+		t.Error("who was let in before is still there")
+	}
 	if _, err := c.Suspend(deadline(t), vm); err != nil {
 		t.Fatal(err)
 	}

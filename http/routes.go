@@ -58,7 +58,7 @@ func (s *Server) routes() []route {
 
 		{"GET", "/v1/vms/{vm_id}/network", owner, "getNetwork", "Say what a VM may reach, and what has gone to and from it", typed(s.getNetwork)},
 		{"PUT", "/v1/vms/{vm_id}/network", owner, "setNetwork", "Change what a VM may reach, at once", typed(s.setNetwork)},
-		{"PUT", "/v1/vms/{vm_id}/ingress", owner, "setIngress", "Say who may visit what a VM serves on the web, from the next request on", typed(s.setIngress)},
+		{"PUT", "/v1/vms/{vm_id}/ingress", owner, "setIngress", "Say who may visit what a VM serves on the web, at once", typed(s.setIngress)},
 
 		{"POST", "/v1/vms/{vm_id}/snapshot", owner, "snapshotVM", "Keep what a VM is now, as a snapshot", typed(s.snapshotVM)},
 		{"GET", "/v1/vms/snapshots", owner, "listSnapshots", "List snapshots, oldest first", typed(s.listSnapshots)},

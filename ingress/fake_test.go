@@ -27,6 +27,7 @@ type fakeVMs struct {
 	uses    map[coppice.VMID]int
 	touched map[coppice.VMID]int
 	silent  map[coppice.VMID]int // how many wait for the network to answer
+	waits   map[coppice.VMID]int // and how many for the VM to wake
 	dialled int
 	wakes   int
 	// waking is received from before a VM wakes, if it is set.
@@ -38,7 +39,7 @@ type fakeVMs struct {
 func newFakeVMs() *fakeVMs {
 	return &fakeVMs{
 		rows: map[coppice.VMID]coppice.VM{}, ports: map[string]string{}, changed: make(chan struct{}),
-		uses: map[coppice.VMID]int{}, touched: map[coppice.VMID]int{}, silent: map[coppice.VMID]int{},
+		uses: map[coppice.VMID]int{}, touched: map[coppice.VMID]int{}, silent: map[coppice.VMID]int{}, waits: map[coppice.VMID]int{},
 	}
 }
 
@@ -139,6 +140,8 @@ func (f *fakeVMs) Use(ctx context.Context, account coppice.AccountID, id coppice
 
 func (f *fakeVMs) wake(ctx context.Context, id coppice.VMID) error {
 	if f.waking != nil {
+		f.note(f.waits, id, 1)
+		defer f.note(f.waits, id, -1)
 		select {
 		case <-f.waking:
 		case <-ctx.Done():

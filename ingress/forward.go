@@ -16,6 +16,7 @@ type passage struct {
 	ctx     context.Context // ends with it, or when the client leaves
 	to      upstream
 	ours    bool   // what the request has as Authorization is for us
+	public  bool   // it was let in because the VM was
 	release func() // ends that the request alone keeps the VM in use
 	cancel  context.CancelCauseFunc
 	unhook  func() bool // ends that it ends when the daemon leaves
@@ -58,19 +59,22 @@ func (s *Server) forward(w http.ResponseWriter, r *http.Request) error {
 
 // pass passes a request on that may visit a VM.
 func (s *Server) pass(w http.ResponseWriter, r *http.Request, vm *coppice.VM, port uint16, ours bool) error {
-	done, ok := s.enter(vm.ID)
-	if !ok {
-		return coppice.Errorf(coppice.CodeUnavailable, "VM %s has %d requests in flight, which is the most; try again when some are done", vm.ID, maxPerVM)
-	}
-	defer done()
-	instance, release, err := s.wake(r.Context(), vm)
-	if err != nil {
-		return err
-	}
-	defer release()
 	ctx, cancel := context.WithCancelCause(r.Context())
 	defer cancel(nil)
-	p := &passage{ctx, upstream{vm.ID, instance, port}, ours, release, cancel, func() bool { return false }}
+	p := &passage{ctx: ctx, to: upstream{vm: vm.ID, port: port}, ours: ours, public: !vm.Private, cancel: cancel, unhook: func() bool { return false }}
+	if !s.enter(p) {
+		return coppice.Errorf(coppice.CodeUnavailable, "VM %s has %d requests in flight, which is the most; try again when some are done", vm.ID, maxPerVM)
+	}
+	defer s.exit(p)
+	now, release, err := s.wake(ctx, vm)
+	defer release()
+	switch {
+	case errors.Is(context.Cause(ctx), coppice.ErrRevoked), now.Private && p.public:
+		return isPrivate(vm)
+	case err != nil:
+		return err
+	}
+	p.to.instance, p.release = now.Instance, release
 	defer func() { p.unhook() }()
 	if r.ProtoMajor == 1 {
 		// Else the server would read all of the request before the answer may begin.
@@ -80,19 +84,17 @@ func (s *Server) pass(w http.ResponseWriter, r *http.Request, vm *coppice.VM, po
 	return nil
 }
 
-// wake has a VM run, and keeps it in use until release. What run it is can only
-// be read afterwards.
-func (s *Server) wake(ctx context.Context, vm *coppice.VM) (instance coppice.InstanceID, release func(), err error) {
+// wake has a VM run, and keeps it in use until release. It returns its row as it
+// is then: what run it is can only be read afterwards.
+func (s *Server) wake(ctx context.Context, vm *coppice.VM) (now coppice.VM, release func(), err error) {
 	_, release, err = s.config.VMs.Use(ctx, vm.Account, vm.ID, "http")
 	if err != nil {
-		return "", nil, err
+		return now, func() {}, err
 	}
-	now, err := s.config.Records.VM(ctx, vm.ID)
-	if err != nil {
-		release()
-		return "", nil, noVM(vm.ID, err)
+	if now, err = s.config.Records.VM(ctx, vm.ID); err != nil {
+		err = noVM(vm.ID, err)
 	}
-	return now.Instance, release, nil
+	return now, release, err
 }
 
 func noVM(id coppice.VMID, err error) error {

@@ -76,7 +76,7 @@ type Server struct {
 	h1, h2 *http.Transport // to the VMs
 
 	mu       sync.Mutex
-	inFlight map[coppice.VMID]int // requests
+	inFlight map[coppice.VMID]map[*passage]bool
 
 	leaving context.Context // done when Shutdown has begun
 	leave   context.CancelCauseFunc
@@ -88,7 +88,7 @@ var errLeaving = errors.New("the daemon is stopping")
 
 // New returns a server that does not listen yet.
 func New(config Config) *Server {
-	s := &Server{config: config, inFlight: map[coppice.VMID]int{}}
+	s := &Server{config: config, inFlight: map[coppice.VMID]map[*passage]bool{}}
 	s.leaving, s.leave = context.WithCancelCause(context.Background())
 	base, cut := context.WithCancelCause(context.Background())
 	s.cut = cut
@@ -150,20 +150,40 @@ func (s *Server) Shutdown(ctx context.Context) error {
 	return err
 }
 
-// enter counts a request that a VM has in flight, until done. It reports
+// enter takes note of a request that a VM has in flight, until exit. It reports
 // whether there is room for one more.
-func (s *Server) enter(id coppice.VMID) (done func(), ok bool) {
+func (s *Server) enter(p *passage) (ok bool) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if s.inFlight[id] >= maxPerVM {
-		return nil, false
+	all := s.inFlight[p.to.vm]
+	if len(all) >= maxPerVM {
+		return false
 	}
-	s.inFlight[id]++
-	return func() {
-		s.mu.Lock()
-		defer s.mu.Unlock()
-		if s.inFlight[id]--; s.inFlight[id] == 0 {
-			delete(s.inFlight, id)
+	if all == nil {
+		all = map[*passage]bool{}
+		s.inFlight[p.to.vm] = all
+	}
+	all[p] = true
+	return true
+}
+
+func (s *Server) exit(p *passage) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	delete(s.inFlight[p.to.vm], p)
+	if len(s.inFlight[p.to.vm]) == 0 {
+		delete(s.inFlight, p.to.vm)
+	}
+}
+
+// Expel ends every request in flight that was let in because a VM was public. The
+// VM's row says by now that it is not.
+func (s *Server) Expel(id coppice.VMID) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for p := range s.inFlight[id] {
+		if p.public {
+			p.cancel(coppice.ErrRevoked)
 		}
-	}, true
+	}
 }

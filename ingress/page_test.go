@@ -108,11 +108,11 @@ func TestManyInFlight(t *testing.T) {
 	id, url := h.serve(80, func(http.ResponseWriter, *http.Request) {})
 	_, other := h.serve(80, func(http.ResponseWriter, *http.Request) {})
 	for range maxPerVM {
-		done, ok := h.server.enter(id)
-		if !ok {
+		p := &passage{to: upstream{vm: id}}
+		if !h.server.enter(p) {
 			t.Fatal("refused too early")
 		}
-		defer done()
+		defer h.server.exit(p)
 	}
 	if status, body := h.get(url); status != 503 || !strings.Contains(body, "in flight") {
 		t.Errorf("%d %s", status, body)

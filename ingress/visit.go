@@ -5,6 +5,7 @@ import (
 	"errors"
 	"net/http"
 	"net/url"
+	"slices"
 	"strings"
 	"time"
 
@@ -33,27 +34,30 @@ const (
 // admit calls do for a request that may visit a VM, until what it shows for that
 // is revoked. ours says that it has a key or token of this host's in its header.
 func (s *Server) admit(r *http.Request, vm *coppice.VM, do func(ctx context.Context, ours bool) error) error {
-	bearer, _ := strings.CutPrefix(r.Header.Get("Authorization"), "Bearer ")
-	ours := bearer != "" && s.knows(r.Context(), bearer)
+	borne := bearers(r)
+	ours := slices.ContainsFunc(borne, func(secret string) bool { return s.knows(r.Context(), secret) })
 	if !vm.Private {
 		return do(r.Context(), ours)
 	}
-	secrets := s.config.Sessions.of(r)
-	if ours {
-		secrets = append(secrets, bearer)
-	}
-	for _, secret := range secrets {
+	for _, secret := range append(s.config.Sessions.of(r), borne...) {
 		var outcome error
-		err := s.visit(r.Context(), secret, vm, func(ctx context.Context) {
-			if outcome = do(ctx, ours); outcome != nil && errors.Is(context.Cause(ctx), coppice.ErrRevoked) {
-				outcome = isPrivate(vm)
-			}
-		})
+		err := s.visit(r.Context(), secret, vm, func(ctx context.Context) { outcome = do(ctx, ours) })
 		if !stranger(err) {
 			return errors.Join(err, outcome)
 		}
 	}
 	return isPrivate(vm)
+}
+
+// bearers returns the secrets in a request's header.
+func bearers(r *http.Request) (secrets []string) {
+	for _, value := range r.Header.Values("Authorization") {
+		scheme, secret, _ := strings.Cut(strings.TrimSpace(value), " ")
+		if strings.EqualFold(scheme, "Bearer") {
+			secrets = append(secrets, strings.TrimSpace(secret))
+		}
+	}
+	return secrets
 }
 
 // knows reports whether a secret is one of this host's, or may be.

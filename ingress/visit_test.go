@@ -79,10 +79,16 @@ func TestPrivate(t *testing.T) {
 	}
 	// Whose it is does not matter when the VM is public; what is not ours is the program's.
 	h.vms.setPrivate(id, false)
-	for secret, want := range map[string]string{"bob-key": `[]`, "other-token": `[]`, "its-own": `["Bearer its-own"]`} {
-		if _, body := h.visit(h.client, "GET", url, "Authorization: Bearer "+secret); body != "authorization "+want+" cookies []" {
-			t.Errorf("public, %s: %s", secret, body)
+	for shown, want := range map[string]string{
+		"Bearer bob-key": `[]`, "bearer  bob-key": `[]`, "Bearer other-token": `[]`,
+		"Bearer its-own": `["Bearer its-own"]`, "Basic bob-key": `["Basic bob-key"]`,
+	} {
+		if _, body := h.visit(h.client, "GET", url, "Authorization: "+shown); body != "authorization "+want+" cookies []" {
+			t.Errorf("public, %s: %s", shown, body)
 		}
+	}
+	if _, body := h.visit(h.client, "GET", url, "Authorization: Basic x", "Authorization: Bearer bob-key"); body != "authorization [] cookies []" {
+		t.Errorf("public, twice: %s", body)
 	}
 }
 
@@ -287,6 +293,79 @@ func TestVisitIsRevoked(t *testing.T) {
 	if err := <-waits; err == nil || err.Error() != "answered 401 Unauthorized" {
 		t.Errorf("who waits for a VM to wake is told %v", err)
 	}
+}
+
+// A VM that becomes private has done with those who were let in because it was
+// not, whether they are being answered or wait; others go on.
+func TestExpel(t *testing.T) {
+	h := newHarness(t)
+	begun := make(chan struct{})
+	id, at := h.serve(3000, func(w http.ResponseWriter, r *http.Request) {
+		w.Header().Set("Content-Type", "text/event-stream")
+		http.NewResponseController(w).Flush()
+		begun <- struct{}{}
+		<-r.Context().Done()
+	})
+	ask := func(headers ...string) <-chan string {
+		outcome := make(chan string, 1)
+		go func() {
+			req, _ := http.NewRequest("GET", at, nil)
+			req.Header.Set("Authorization", strings.Join(headers, ""))
+			resp, err := h.client.Do(req)
+			if err == nil {
+				defer resp.Body.Close()
+				_, err = io.Copy(io.Discard, resp.Body)
+			}
+			if err != nil {
+				outcome <- "cut off"
+				return
+			}
+			outcome <- resp.Status
+		}()
+		return outcome
+	}
+	expel := func() {
+		h.vms.setPrivate(id, true)
+		h.server.Expel(id)
+	}
+	public := ask()
+	<-begun
+	h.vms.setPrivate(id, true)
+	private := ask("Bearer alice-key")
+	<-begun
+	h.vms.setPrivate(id, false)
+	expel()
+	if got := <-public; got != "cut off" {
+		t.Errorf("who was let in before: %s", got)
+	}
+	h.vms.setPrivate(id, false)
+	h.vms.waking = make(chan struct{})
+	h.vms.set(id, coppice.Suspended)
+	waits := ask()
+	h.vms.await(t, "waiting", h.vms.waits, id, func(n int) bool { return n == 1 })
+	expel()
+	if got := <-waits; got != "401 Unauthorized" {
+		t.Errorf("who waits: %s", got)
+	}
+	// One that comes just before, and is noted just after.
+	h.vms.setPrivate(id, false)
+	late := ask()
+	h.vms.await(t, "waiting", h.vms.waits, id, func(n int) bool { return n == 1 })
+	h.vms.setPrivate(id, true)
+	h.vms.waking <- struct{}{}
+	if got := <-late; got != "401 Unauthorized" {
+		t.Errorf("who came meanwhile: %s", got)
+	}
+	select {
+	case got := <-private:
+		t.Errorf("who shows a key: %s", got)
+	default:
+	}
+	h.access.revoke("alice-key")
+	if got := <-private; got != "cut off" {
+		t.Errorf("who has a key no more: %s", got)
+	}
+	h.vms.await(t, "uses", h.vms.uses, id, func(n int) bool { return n == 0 })
 }
 
 // Over TLS the cookie is one that no other host can set.

@@ -7,9 +7,11 @@ import (
 	"net"
 	"strconv"
 
+	"github.com/coppice-vm/coppice"
 	"github.com/coppice-vm/coppice/access"
 	"github.com/coppice-vm/coppice/api"
 	"github.com/coppice-vm/coppice/ingress"
+	"github.com/coppice-vm/coppice/lifecycle"
 	"github.com/coppice-vm/coppice/sqlite"
 )
 
@@ -18,22 +20,22 @@ import (
 const servers = 4
 
 // serveIngress opens the ways to VMs by HTTP that there are to be, and returns
-// where they are.
-func (d *daemon) serveIngress(ctx context.Context, c config, db *sqlite.DB, directory *ingress.Directory, authority *access.Authority) (where api.Ingress, err error) {
+// what serves them and where they are.
+func (d *daemon) serveIngress(ctx context.Context, c config, db *sqlite.DB, directory *ingress.Directory, authority *access.Authority) (server *ingress.Server, where api.Ingress, err error) {
 	sessions, err := ingress.OpenSessions(c.dir().Sessions())
 	if err != nil {
-		return where, err
+		return nil, where, err
 	}
 	config := ingress.Config{
 		VMs: d.manager, Records: db, Network: d.manager.Network, Directory: directory, Access: authority, Sessions: sessions, Log: d.log,
 	}
 	plain, err := listenIngress(ctx, "http", "--ingress-listen", c.ingress, c.domain, &where.URL)
 	if err != nil {
-		return where, err
+		return nil, where, err
 	}
 	secure, err := listenIngress(ctx, "https", "--ingress-tls-listen", c.tls, c.domain, &where.HTTPSURL)
 	if err != nil {
-		return where, errors.Join(err, closeAll(plain))
+		return nil, where, errors.Join(err, closeAll(plain))
 	}
 	switch {
 	case secure == nil:
@@ -42,11 +44,11 @@ func (d *daemon) serveIngress(ctx context.Context, c config, db *sqlite.DB, dire
 	default:
 		ca, err := ingress.OpenCA(c.dir().CA())
 		if err != nil {
-			return where, errors.Join(err, closeAll(plain, secure))
+			return nil, where, errors.Join(err, closeAll(plain, secure))
 		}
 		config.TLS, where.CA = directory.Signed(ca), ca.PEM()
 	}
-	server := ingress.New(config)
+	server = ingress.New(config)
 	d.closers = append(d.closers, func() error {
 		ctx, cancel := context.WithTimeout(context.Background(), finishTime)
 		defer cancel()
@@ -59,7 +61,21 @@ func (d *daemon) serveIngress(ctx context.Context, c config, db *sqlite.DB, dire
 		go func() { d.served <- server.ServeTLS(secure) }()
 	}
 	d.log.Info("serving VMs", "url", where.URL, "https", where.HTTPSURL)
-	return where, nil
+	return server, where, nil
+}
+
+// visited are the host's VMs, whose visitors leave when one becomes private.
+type visited struct {
+	*lifecycle.Manager
+	web *ingress.Server
+}
+
+func (v visited) SetPrivate(ctx context.Context, account coppice.AccountID, id coppice.VMID, private bool) (coppice.VM, error) {
+	vm, err := v.Manager.SetPrivate(ctx, account, id, private)
+	if err == nil && vm.Private {
+		v.web.Expel(id)
+	}
+	return vm, err
 }
 
 // listenIngress listens at an address, and sets the URL of a port of a VM there.

@@ -99,9 +99,9 @@ func (m *Main) ingressCommand() *cobra.Command {
 	return &cobra.Command{
 		Use:   "ingress VM [public|private]",
 		Short: "Show who may visit what a VM serves on the web, or change it",
-		Long: `Show who may visit what a VM serves on the web, or change it from the next
-request on: everybody who knows its name (public), or those only who show an API
-key of the account, or the token of an identity that was granted the VM (private).
+		Long: `Show who may visit what a VM serves on the web, or change it at once:
+everybody who knows its name (public), or those only who show an API key of the
+account, or the token of an identity that was granted the VM (private).
 
   coppice ingress web private
   curl -H "Authorization: Bearer $COPPICE_API_KEY" "$(coppice open -n web 3000)"`,

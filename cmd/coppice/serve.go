@@ -150,7 +150,7 @@ func openDaemon(ctx context.Context, c config, log *slog.Logger) (_ *daemon, err
 func (d *daemon) serve(ctx context.Context, c config, db *sqlite.DB) (err error) {
 	authority := access.New(db, d.log)
 	directory := &ingress.Directory{Domain: c.domain, Mappings: db}
-	where, err := d.serveIngress(ctx, c, db, directory, authority)
+	web, where, err := d.serveIngress(ctx, c, db, directory, authority)
 	if err != nil {
 		return err
 	}
@@ -159,7 +159,7 @@ func (d *daemon) serve(ctx context.Context, c config, db *sqlite.DB) (err error)
 		return err
 	}
 	d.server, err = http.New(http.Config{
-		VMs: d.manager, Access: authority, Log: d.log, Version: version(), SpoolDir: c.data, SSH: sshGateway, Metrics: d.recorder,
+		VMs: visited{d.manager, web}, Access: authority, Log: d.log, Version: version(), SpoolDir: c.data, SSH: sshGateway, Metrics: d.recorder,
 		Domains: directory, Ingress: where, Dashboard: dashboard.Handler(),
 		Doctor: (&Main{config: c, Getenv: func(string) string { return "" }}).findings,
 		Ready: func(ctx context.Context) error {
