@@ -3,6 +3,7 @@ package main
 import (
 	"context"
 	"errors"
+	"fmt"
 	"io"
 	"io/fs"
 	"log/slog"
@@ -74,11 +75,27 @@ func serveTwinWith(t testing.TB, home string) (host.Credentials, *mem.Store) {
 			t.Error(err)
 		}
 	})
+	directory := &ingress.Directory{Domain: "vm.localhost", Mappings: store}
+	sessions, err := ingress.OpenSessions(filepath.Join(t.TempDir(), "sessions.key"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	web := ingress.New(ingress.Config{VMs: vms, Records: store, Network: vms.Network, Directory: directory, Access: authority, Sessions: sessions, Log: log})
+	webListener, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	go web.Serve(webListener)
+	t.Cleanup(func() {
+		if err := web.Shutdown(context.Background()); err != nil {
+			t.Error(err)
+		}
+	})
 	server, err := http.New(http.Config{
-		VMs: vms, Access: authority, Log: log, Metrics: recorder, Version: "test", SpoolDir: t.TempDir(),
+		VMs: visited{vms, web}, Access: authority, Log: log, Metrics: recorder, Version: "test", SpoolDir: t.TempDir(),
 		Ready:     func(context.Context) error { return nil },
-		Domains:   &ingress.Directory{Domain: "vm.localhost", Mappings: store},
-		Ingress:   api.Ingress{URL: "http://{port}-{vm}.vm.localhost:4780", CA: "-----BEGIN CERTIFICATE-----\n"},
+		Domains:   directory,
+		Ingress:   api.Ingress{URL: fmt.Sprintf("http://{port}-{vm}.vm.localhost:%d", portOf(webListener)), CA: "-----BEGIN CERTIFICATE-----\n"},
 		SSH:       sshSaid(sshListener.Addr(), hostKey.PublicKey()),
 		Dashboard: dashboard.Handler(),
 		Doctor: func(context.Context) []api.Finding {
