@@ -18,6 +18,8 @@ import (
 
 	"github.com/miekg/dns"
 	"golang.org/x/sys/unix"
+
+	"github.com/coppice-vm/coppice/internal/host"
 )
 
 // A lab is a host with a daemon of its own, in a network namespace: all that its
@@ -30,6 +32,7 @@ type lab struct {
 	out     string
 	// boots counts the host's boots, if it has mounts of its own: see powerCycle.
 	boots int
+	disk  string // the file that the pool is in, if it is in one
 	// heard are the datagrams that have come to the world, and the lines that
 	// were sent to its echo.
 	heard chan string
@@ -62,6 +65,7 @@ func newLab(t *testing.T) *lab {
 		t.Fatal(err)
 	}
 	l := &lab{t: t, program: install.program, data: filepath.Join(dir, "data"), ns: filepath.Base(dir), out: filepath.Base(dir) + "-world", heard: make(chan string, 1000)}
+	l.disk = host.Dir(l.data).Pool() + ".xfs"
 	t.Cleanup(func() { os.RemoveAll(dir) })
 	for _, ns := range []string{l.ns, l.out} {
 		l.run("ip", "netns", "add", ns)

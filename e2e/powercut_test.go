@@ -3,6 +3,7 @@ package e2e
 import (
 	"encoding/binary"
 	"errors"
+	"flag"
 	"fmt"
 	"io"
 	"os"
@@ -17,6 +18,8 @@ import (
 
 	"github.com/coppice-vm/coppice/api"
 )
+
+var powerCuts = flag.Int("power-cuts", 3, "how often TestPowerCut cuts the power beside right after every operation")
 
 // A device is a file that takes what a file system writes, and keeps a log of
 // every write and every flush: what the disk was at any moment can be made of it.
@@ -139,7 +142,11 @@ func (d *device) replay(disk *os.File, from, to int) {
 // mount mounts the file system in a file as the lab's data directory.
 func (l *lab) mount(file string) {
 	l.t.Helper()
+	l.disk = file
 	do(l.t, "nsenter --mount=%s mount -o loop,noatime %s %s", l.mounts(), file, l.data)
+	if !mounted(file) {
+		l.t.Fatalf("%s is mounted, and does not seem so", file)
+	}
 }
 
 // An acknowledged operation is one that a user was told has been done.
@@ -275,14 +282,15 @@ func (c cut) String() string {
 }
 
 // cuts returns when the power goes: right after each operation has been
-// acknowledged, and at a flush in the middle between two.
+// acknowledged, and at some flushes in between, from the very first on.
 func cuts(d *device, operations []*acknowledged) (all []cut) {
-	for i, o := range operations {
+	for _, o := range operations {
 		all = append(all, cut{d.flushed(o.mark), o.mark, true})
-		if i > 0 && i%3 == 0 {
-			between := d.flushed((operations[i-1].mark + o.mark) / 2)
-			all = append(all, cut{between, between, false})
-		}
+	}
+	last := all[len(all)-1].entries
+	for i := range *powerCuts {
+		between := d.flushed(last * (i + 1) / (*powerCuts + 1))
+		all = append(all, cut{between, between, false})
 	}
 	slices.SortStableFunc(all, func(a, b cut) int { return a.entries - b.entries })
 	return slices.CompactFunc(all, func(a, b cut) bool { return a.entries == b.entries && !(a.acknowledges && b.acknowledges) })

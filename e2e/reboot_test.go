@@ -37,7 +37,7 @@ func (l *lab) powerCycle() {
 		l.killVMs()
 		do(l.t, "umount %s", l.mounts())
 		// The kernel takes a moment to unmount what was mounted there.
-		l.await("the pool's image is free", func() bool { return !isBacked(filepath.Dir(l.data)) })
+		l.await("its disk is free", func() bool { return !mounted(l.disk) })
 	}
 	l.boots++
 	id := filepath.Join(dir, "id")
@@ -69,11 +69,21 @@ func (l *lab) vmProcesses() (pids []int) {
 	return pids
 }
 
-// isBacked reports whether a loop device has a file of a directory behind it.
-func isBacked(dir string) bool {
-	backing, _ := filepath.Glob("/sys/block/loop*/loop/backing_file")
-	for _, name := range backing {
-		if b, err := os.ReadFile(name); err == nil && strings.HasPrefix(string(b), dir+"/") {
+// mounted reports whether a loop device has a file behind it, in whatever namespace.
+func mounted(file string) bool {
+	var st unix.Stat_t
+	if unix.Stat(file, &st) != nil {
+		return false
+	}
+	devices, _ := filepath.Glob("/sys/block/loop*/loop")
+	for _, sys := range devices {
+		dev, err := os.Open(filepath.Join("/dev", filepath.Base(filepath.Dir(sys))))
+		if err != nil {
+			continue
+		}
+		info, err := unix.IoctlLoopGetStatus64(int(dev.Fd()))
+		dev.Close()
+		if err == nil && info.Device == st.Dev && info.Inode == st.Ino {
 			return true
 		}
 	}
