@@ -133,6 +133,7 @@ func TestShellSleeps(t *testing.T) {
 	used, _, _ := g.vms.counts()
 	g.vms.set(coppice.Suspended)
 	g.cut()
+	g.await("left", func() bool { return g.terminals()[0].Attached == 0 }) // for this guest is not paused, and would take it
 	tm.typed("echo two\r")
 	var shown strings.Builder
 	for !strings.HasSuffix(shown.String(), "\rtwo\r\n") {
@@ -168,12 +169,13 @@ func TestShellBreaks(t *testing.T) {
 	g.vms.guest = broken{g.vms.guest, &attached}
 	g.vms.mu.Unlock()
 	g.cut()
+	g.await("left alone", func() bool { return attached.Load() == maxBreaks-1 })
 	tm.typed("x")
 	if err := tm.Wait(); err == nil {
 		t.Error("its end is no error")
 	}
-	if n := attached.Load(); n > maxBreaks+1 {
-		t.Errorf("it was attached to %d times", n)
+	if n := attached.Load(); n != maxBreaks {
+		t.Errorf("it was attached to %d times, want %d", n, maxBreaks)
 	}
 }
 
