@@ -117,6 +117,9 @@ func (m *Manager) enter(id coppice.VMID, r request) (f *flight, mine bool, err e
 	}
 	f = m.launchFlight(id, e, r.verb, func(ctx context.Context) (coppice.VM, error) {
 		vm, step, verdict, err := m.claim(ctx, id, r)
+		if _, told := errors.AsType[*coppice.Error](err); !told && err != nil && err != errMoot && context.Cause(ctx) == errPreempted {
+			err = asError(errPreempted) // whatever the store makes of it
+		}
 		if err != nil || verdict == Already {
 			return vm, err
 		}
