@@ -28,6 +28,8 @@ func (h *host) fork(id coppice.VMID, spec coppice.ForkSpec) []coppice.VM {
 	return vms
 }
 
+// The children of a VM that runs remember what it did then, run as themselves, and
+// take what they share with them when the last of them goes.
 func TestForkOfARunningVM(t *testing.T) {
 	h := newHost(t)
 	parent := h.create()
@@ -74,6 +76,7 @@ func TestForkOfARunningVM(t *testing.T) {
 	h.clean()
 }
 
+// A fork of a fork remembers all that came before it.
 func TestForkOfAForkToAnyDepth(t *testing.T) {
 	h := newHost(t)
 	vm := h.create()
@@ -88,6 +91,7 @@ func TestForkOfAForkToAnyDepth(t *testing.T) {
 	}
 }
 
+// A VM that sleeps is forked without being woken, and wakes as it fell asleep.
 func TestForkOfASuspendedVM(t *testing.T) {
 	h := newHost(t)
 	parent := h.create()
@@ -104,6 +108,7 @@ func TestForkOfASuspendedVM(t *testing.T) {
 	}
 }
 
+// The children of a stopped VM have its disk, and boot unless they are to stay stopped.
 func TestForkOfAStoppedVM(t *testing.T) {
 	h := newHost(t)
 	parent := h.create()
@@ -180,6 +185,7 @@ func TestForkFailsChildByChild(t *testing.T) {
 	h.clean(alive...)
 }
 
+// What cannot be forked, or into what, is refused before anything is done.
 func TestForkRefuses(t *testing.T) {
 	h := newHost(t)
 	parent := h.create()
@@ -198,6 +204,8 @@ func TestForkRefuses(t *testing.T) {
 	}
 }
 
+// A VM goes on from where it was suspended, however often, as a run of its own
+// each time; a stop gives what it remembered up.
 func TestSuspendAndResume(t *testing.T) {
 	h := newHost(t)
 	vm := h.create()
@@ -245,6 +253,8 @@ func TestStartDuringSuspend(t *testing.T) {
 	}
 }
 
+// A snapshot outlives its VM, is its account's alone, and goes when it is deleted
+// and nothing that came from it needs it.
 func TestSnapshots(t *testing.T) {
 	h := newHost(t)
 	vm := h.create()

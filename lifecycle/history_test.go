@@ -31,6 +31,7 @@ func (h *host) story(id coppice.VMID) (story []string) {
 	return story
 }
 
+// Every verb leaves what it led to and why, in order, across daemons and a delete.
 func TestHistory(t *testing.T) {
 	idly(t, func(t *testing.T, h *host) {
 		vm := h.createIdle(time.Minute, coppice.Persistence{})

@@ -40,6 +40,8 @@ func idly(t *testing.T, test func(t *testing.T, h *host)) {
 	synctest.Test(t, func(t *testing.T) { test(t, newHost(t)) })
 }
 
+// A VM is suspended when its timeout has passed, not before, and wakes for whoever
+// comes, as it was.
 func TestIdleVMIsSuspended(t *testing.T) {
 	idly(t, func(t *testing.T, h *host) {
 		vm := h.create()
@@ -60,6 +62,7 @@ func TestIdleVMIsSuspended(t *testing.T) {
 	})
 }
 
+// An ephemeral VM that is idle is deleted, whichever its delete event is.
 func TestIdleEphemeralVMIsDeleted(t *testing.T) {
 	idly(t, func(t *testing.T, h *host) {
 		for _, event := range []coppice.DeleteEvent{coppice.OnStop, coppice.OnSuspend} {
@@ -76,6 +79,7 @@ func TestIdleEphemeralVMIsDeleted(t *testing.T) {
 	})
 }
 
+// A VM that is never to be reclaimed is not, until a start says otherwise.
 func TestNeverIsNever(t *testing.T) {
 	idly(t, func(t *testing.T, h *host) {
 		vm := h.createIdle(0, coppice.Persistence{})
@@ -93,6 +97,8 @@ func TestNeverIsNever(t *testing.T) {
 	})
 }
 
+// A VM is awake as long as anybody is in it, and idle from when the last has left
+// or the last byte moved.
 func TestUseKeepsAwake(t *testing.T) {
 	idly(t, func(t *testing.T, h *host) {
 		vm := h.create()

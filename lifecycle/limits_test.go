@@ -41,6 +41,8 @@ func (h *host) refused(what string, err error, code coppice.Code, limit, current
 	}
 }
 
+// However many come at once, the limit holds, of each account by itself, and what
+// is refused leaves nothing.
 func TestFiftyCreatesAtALimitOfTen(t *testing.T) {
 	h := newHost(t)
 	h.limit(func(l *coppice.Limits) { l.VMs = 10 })

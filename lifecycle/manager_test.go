@@ -246,6 +246,8 @@ func (terminals) Open(_ context.Context, spec coppice.TerminalSpec) (coppice.Ter
 }
 func (s *session) Close() error { return nil }
 
+// A VM from its creation to its deletion; what has been done already is done again
+// without harm.
 func TestLife(t *testing.T) {
 	h := newHost(t)
 	vm := h.create()
@@ -285,6 +287,7 @@ func TestLife(t *testing.T) {
 	h.clean()
 }
 
+// Every call tells another account's VM from none by nothing.
 func TestAnotherAccountsVMDoesNotExist(t *testing.T) {
 	h := newHost(t)
 	vm := h.create()
@@ -329,6 +332,8 @@ func TestAnotherAccountsVMDoesNotExist(t *testing.T) {
 	}
 }
 
+// What a guest does to itself leads to the state that fits it, says so, and is no
+// dead end.
 func TestFacts(t *testing.T) {
 	for _, test := range []struct {
 		exit   coppice.Exit
@@ -370,6 +375,7 @@ func TestFacts(t *testing.T) {
 	}
 }
 
+// A guest that does not shut down when asked is ended after the grace.
 func TestStopInsists(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		h := newHost(t)
@@ -386,6 +392,7 @@ func TestStopInsists(t *testing.T) {
 	})
 }
 
+// A guest that never answers is given up, and leaves no process.
 func TestStartGivesUp(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		h := newHost(t)
@@ -402,6 +409,7 @@ func TestStartGivesUp(t *testing.T) {
 	})
 }
 
+// A start does not wait for a guest that has panicked.
 func TestStartEndsWithTheRun(t *testing.T) {
 	h := newHost(t)
 	vm := h.create()
@@ -466,6 +474,7 @@ func TestOneVerbAtATime(t *testing.T) {
 	h.clean()
 }
 
+// Who starts a VM that is being started joins that start.
 func TestFiftyStartsMakeOneRun(t *testing.T) {
 	h := newHost(t)
 	vm := h.create()
@@ -487,6 +496,7 @@ func TestFiftyStartsMakeOneRun(t *testing.T) {
 	}
 }
 
+// A size that no VM can have is refused by the code of what is wrong with it first.
 func TestSizes(t *testing.T) {
 	h := newHost(t)
 	for _, test := range []struct {

@@ -26,6 +26,8 @@ func (h *host) wantEgress(want coppice.Egress, ids ...coppice.VMID) {
 	}
 }
 
+// A policy is in force and on record as soon as it is set, is inherited by children,
+// and outlives runs and daemons.
 func TestEgress(t *testing.T) {
 	h := newHost(t)
 	vm := h.create()

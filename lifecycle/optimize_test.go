@@ -16,6 +16,8 @@ func (h *host) optimize(id coppice.VMID, want string) {
 	}
 }
 
+// What is stored only to be restored from is dropped when nothing can be restored
+// from it any more, and the VM goes on as ever.
 func TestOptimize(t *testing.T) {
 	h := newHost(t)
 	ctx := t.Context()

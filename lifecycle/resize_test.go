@@ -108,6 +108,7 @@ func TestResizeOfASuspendedVM(t *testing.T) {
 	h.clean()
 }
 
+// A size that this VM cannot get is refused by the code of what is wrong with it first.
 func TestResizeRefuses(t *testing.T) {
 	h := newHost(t)
 	vm := h.create()
