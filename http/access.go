@@ -177,7 +177,12 @@ func (s *Server) admitting(who audience) func(http.Handler) http.Handler {
 	return func(next http.Handler) http.Handler {
 		return s.handle(func(w http.ResponseWriter, r *http.Request) error {
 			return s.admit(who, r, func(ctx context.Context, c caller) {
-				next.ServeHTTP(w, r.WithContext(context.WithValue(ctx, callerKey{}, c)))
+				r := r.WithContext(context.WithValue(ctx, callerKey{}, c))
+				if err := s.throttle.admit(w, c.Account); err != nil {
+					s.fail(w, r, err)
+					return
+				}
+				next.ServeHTTP(w, r)
 			})
 		})
 	}

@@ -9,6 +9,7 @@ import (
 	"log/slog"
 	"maps"
 	"net/http"
+	"os"
 	"strings"
 
 	"github.com/danielgtaylor/huma/v2"
@@ -92,6 +93,7 @@ type failure struct {
 func at(status int, err *coppice.Error) *failure { return &failure{status, err} }
 
 func (f *failure) Error() string  { return f.err.Error() }
+func (f *failure) Unwrap() error  { return f.err }
 func (f *failure) GetStatus() int { return f.status }
 
 // MarshalJSON writes the body the contract wants: the code's own fields, and
@@ -187,7 +189,7 @@ func (s *Server) fail(w http.ResponseWriter, r *http.Request, err error) {
 		err = fmt.Errorf("%w: %w", errLeaving, err)
 	} else if errors.Is(cause, coppice.ErrRevoked) {
 		err = unauthorized(r, revoked)
-	} else if cause != nil {
+	} else if cause != nil && !errors.Is(err, os.ErrDeadlineExceeded) { // or it is the client that was not waited for
 		log.Debug("the client left")
 		panic(http.ErrAbortHandler)
 	}

@@ -584,6 +584,9 @@ func (f fakeFiles) Open(_ context.Context, name string) (coppice.GuestFile, erro
 		return coppice.GuestFile{Dir: true, Mode: 0o755, Entries: []coppice.DirEntry{{Name: "parent"}}}, nil
 	}
 	info, err := os.Stat(f.path(name))
+	if errors.Is(err, syscall.ENAMETOOLONG) {
+		err = fs.ErrInvalid // as a guest says it
+	}
 	if err != nil {
 		return coppice.GuestFile{}, err
 	}

@@ -11,9 +11,9 @@ import (
 	"mime"
 	"net/http"
 	"net/url"
+	"os"
 	"strconv"
 	"strings"
-	"time"
 
 	"github.com/coppice-vm/coppice"
 	"github.com/coppice-vm/coppice/api"
@@ -122,7 +122,7 @@ func (s *Server) writeFile(w http.ResponseWriter, r *http.Request, who caller) e
 	if err != nil {
 		return err
 	}
-	defer endBodyWith(r.Context(), w)()
+	defer endBodyWith(r.Context(), r)()
 	content := &remembering{r: r.Body}
 	if mediaType, _, _ := mime.ParseMediaType(r.Header.Get("Content-Type")); mediaType != rawBytes {
 		body, err := jsonbody.Open(r.Body, s.config.SpoolDir)
@@ -143,9 +143,11 @@ func (s *Server) writeFile(w http.ResponseWriter, r *http.Request, who caller) e
 
 // endBodyWith lets what reads the body of a request fail when ctx ends: it would
 // wait for the client. The caller calls stop when the body has been read.
-func endBodyWith(ctx context.Context, w http.ResponseWriter) (stop func() bool) {
+func endBodyWith(ctx context.Context, r *http.Request) (stop func() bool) {
 	return context.AfterFunc(ctx, func() {
-		_ = http.NewResponseController(w).SetReadDeadline(time.Now()) // fails if the connection is gone
+		if body, ok := r.Body.(*slowBody); ok { // or there is none
+			body.end()
+		}
 	})
 }
 
@@ -158,6 +160,8 @@ func badFileBody(err error) error {
 			"the file is too large for JSON: send its bytes, with Content-Type: application/octet-stream"))
 	case errors.As(err, &corrupt):
 		err = jsonbody.Error("content is not base64: " + err.Error())
+	case errors.Is(err, os.ErrDeadlineExceeded):
+		return at(http.StatusRequestTimeout, coppice.Errorf(coppice.CodeFilesBadRequest, "the file did not come: it was waited for too long").Because(err))
 	case errors.Is(err, io.ErrUnexpectedEOF):
 		err = jsonbody.Error("it broke off")
 	}

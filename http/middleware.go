@@ -30,7 +30,7 @@ func (s *Server) trace(next http.Handler) http.Handler {
 		id := hex.EncodeToString(b[:])
 		w.Header().Set(api.HeaderTrace, id)
 		w.Header().Set("X-Content-Type-Options", "nosniff") // what guests send is not to be taken for a page
-		next.ServeHTTP(&recorder{ResponseWriter: w}, r.WithContext(context.WithValue(r.Context(), traceKey{}, id)))
+		next.ServeHTTP(&recorder{ResponseWriter: w, taking: s.slowest.taking}, r.WithContext(context.WithValue(r.Context(), traceKey{}, id)))
 	})
 }
 
@@ -68,7 +68,8 @@ func (s *Server) recovered(next http.Handler) http.Handler {
 // A recorder remembers the status of an answer.
 type recorder struct {
 	http.ResponseWriter
-	status int // 0 until the answer has begun
+	status int           // 0 until the answer has begun
+	taking time.Duration // how long a client may take over any of it
 }
 
 // answered reports whether an answer has begun.
@@ -85,6 +86,7 @@ func (rec *recorder) Write(b []byte) (int, error) {
 	if rec.status == 0 {
 		rec.status = http.StatusOK
 	}
+	_ = http.NewResponseController(rec.ResponseWriter).SetWriteDeadline(time.Now().Add(rec.taking)) // fails if the connection is gone
 	return rec.ResponseWriter.Write(b)
 }
 

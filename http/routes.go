@@ -110,7 +110,7 @@ func (s *Server) dashboardRoutes() []route {
 
 // register puts routes in place, behind what every request goes through.
 func (s *Server) register(routes []route) {
-	s.router.Use(s.trace, s.logged, s.recovered)
+	s.router.Use(s.trace, s.logged, s.recovered, s.bounded)
 	s.router.NotFound(s.handle(noRoute))
 	s.router.MethodNotAllowed(s.handle(s.wrongMethod))
 	for _, rt := range routes {

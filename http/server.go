@@ -104,7 +104,7 @@ type Access interface {
 	Identities
 }
 
-// Config is what a [Server] needs. All of it is required but Ingress, SSH, Doctor and Dashboard.
+// Config is what a [Server] needs. All of it is required but Ingress, SSH, Doctor, Dashboard and RequestRate.
 type Config struct {
 	VMs     VMs
 	Access  Access
@@ -123,6 +123,9 @@ type Config struct {
 	// Dashboard serves / and what is below /assets/, to anyone.
 	Dashboard http.Handler
 	Metrics   Metrics
+	// RequestRate is how many requests an account may make in a second, and ten
+	// times as many at once; 0 is no limit.
+	RequestRate int
 }
 
 // A Server is the API as an [http.Handler] and on a listener.
@@ -137,6 +140,9 @@ type Server struct {
 	leave   context.CancelCauseFunc
 	cut     context.CancelCauseFunc // ends every request
 	streams sync.WaitGroup          // WebSockets, which http.Server forgets
+
+	slowest  slowness
+	throttle throttle
 }
 
 // errLeaving is why requests end that the daemon does not wait for.
@@ -144,7 +150,8 @@ var errLeaving = errors.New("the daemon is stopping")
 
 // New returns a server that does not listen yet.
 func New(config Config) (*Server, error) {
-	s := &Server{config: config, router: chi.NewRouter()}
+	s := &Server{config: config, router: chi.NewRouter(), slowest: tolerated}
+	s.throttle = throttle{rate: config.RequestRate, due: map[coppice.AccountID]time.Time{}}
 	s.leaving, s.leave = context.WithCancelCause(context.Background())
 	base, cut := context.WithCancelCause(context.Background())
 	s.cut = cut

@@ -40,6 +40,7 @@ type config struct {
 	vmUsers          string
 	history          string
 	afterReboot      string
+	requestRate      string
 	memoryReserve    string
 	memoryOvercommit string
 	storageReserve   string
@@ -76,6 +77,8 @@ func (c *config) settings() []setting {
 			"where that authority may write to", &c.acmeEmail, emailAddress},
 		{"domain", "COPPICE_DOMAIN", "vm.localhost",
 			"domain of the VMs: a port of one is at <port>-<id>.<domain>", &c.domain, domainName},
+		{"request-rate", "COPPICE_REQUEST_RATE", "200",
+			"requests a second that an account may make of the API, and ten times as many at once; 0 is no limit", &c.requestRate, count},
 		{"ssh-listen", "COPPICE_SSH_LISTEN", "127.0.0.1:2222",
 			"address of the SSH gateway to VMs; off for none", &c.sshListen, addressOrOff},
 		{"egress", "COPPICE_EGRESS", string(coppice.EgressOpen),

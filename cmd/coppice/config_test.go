@@ -51,6 +51,7 @@ func TestConfigPrecedence(t *testing.T) {
 		vmUsers:       "2000000000-2000065535",
 		history:       "30",
 		afterReboot:   "stopped",
+		requestRate:   "200",
 		memoryReserve: "1G", memoryOvercommit: "10", storageReserve: "2G", evictBelow: "3G", evictUntil: "5G",
 		logLevel:  "info",
 		logFormat: "json",

@@ -158,10 +158,15 @@ func (d *daemon) serve(ctx context.Context, c config, db *sqlite.DB) (err error)
 	if err != nil {
 		return err
 	}
+	rate, err := strconv.Atoi(c.requestRate)
+	if err != nil {
+		return err
+	}
 	d.server, err = http.New(http.Config{
 		VMs: visited{d.manager, web}, Access: authority, Log: d.log, Version: version(), SpoolDir: c.data, SSH: sshGateway, Metrics: d.recorder,
 		Domains: directory, Ingress: where, Dashboard: dashboard.Handler(),
-		Doctor: (&Main{config: c, Getenv: func(string) string { return "" }}).findings,
+		RequestRate: rate,
+		Doctor:      (&Main{config: c, Getenv: func(string) string { return "" }}).findings,
 		Ready: func(ctx context.Context) error {
 			_, err := db.VMs(ctx, coppice.VMFilter{})
 			return err
