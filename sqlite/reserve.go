@@ -16,8 +16,10 @@ import (
 const reserveBytes = 8 << 20
 
 // openBytes are set aside for opening the database, when SQLite makes its index
-// of the log anew: 32 KiB, and what the file system needs to find them.
-const openBytes = 256 << 10
+// of the log anew: 32 KiB, and what the file system needs to find them. XFS has
+// up to 8192 blocks for its own use when the disk is full, and of what is given
+// back it first makes up for those that it took.
+const openBytes = 32<<20 + 256<<10
 
 // yield gives back what was set aside for opening the database in the file path.
 func yield(path string) error { return setAside(path+"-reserve", 0) }
@@ -37,12 +39,26 @@ func setAside(name string, bytes int64) error {
 	if bytes == 0 {
 		err = f.Truncate(0) // drops what is beyond the end, too
 	} else {
-		err = unix.Fallocate(int(f.Fd()), unix.FALLOC_FL_KEEP_SIZE, 0, bytes)
-	}
-	if errors.Is(err, unix.ENOSPC) || errors.Is(err, unix.EOPNOTSUPP) {
-		err = nil
+		err = allocate(int(f.Fd()), bytes)
 	}
 	return errors.Join(err, f.Close())
+}
+
+// allocate gives a file as much of so many bytes as there are.
+func allocate(fd int, bytes int64) error {
+	for had, piece := int64(0), bytes; had < bytes && piece > 0; {
+		switch err := unix.Fallocate(fd, unix.FALLOC_FL_KEEP_SIZE, had, min(piece, bytes-had)); err {
+		case nil:
+			had += piece
+		case unix.ENOSPC:
+			piece = piece / 2 &^ 4095
+		case unix.EOPNOTSUPP:
+			return nil
+		default:
+			return err
+		}
+	}
+	return nil
 }
 
 // A keeper makes connections that leave the log, and with it what is set aside
