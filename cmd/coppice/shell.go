@@ -152,14 +152,14 @@ func (s *shell) show(ctx context.Context, out io.Writer) (int, error) {
 func (s *shell) reattach(ctx context.Context, lost error) error {
 	for until := time.Now().Add(reattachPatience); ; {
 		terminal, err := s.client.AttachTerminal(ctx, s.vm, s.id, s.user, windowSize(s.window))
+		refused, ok := errors.AsType[*coppice.Error](err)
 		switch {
 		case err == nil:
 			s.terminal.Store(terminal)
 			return nil
 		case ctx.Err() != nil:
 			return context.Cause(ctx)
-		case errors.Is(err, client.ErrUnreachable), coppice.CodeOf(err) == coppice.CodeUnavailable:
-		default:
+		case ok && refused.Code != coppice.CodeUnavailable: // a connection that breaks again refuses nothing
 			return err
 		}
 		if time.Now().After(until) {
