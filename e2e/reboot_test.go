@@ -29,6 +29,10 @@ func (l *lab) powerCycle() {
 	if l.boots == 0 {
 		do(l.t, `mkdir %[1]s && mount --bind %[1]s %[1]s && mount --make-private %[1]s && touch %s`, dir, l.mounts())
 		l.t.Cleanup(func() {
+			if l.daemon != nil { // one may run, of a test that has failed
+				l.kill()
+			}
+			l.killVMs()
 			l.run("umount", l.mounts())
 			l.run("umount", dir)
 		})
