@@ -6,6 +6,7 @@ import (
 	"io"
 	"net/http"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/coder/websocket"
@@ -23,6 +24,8 @@ const (
 	pulse = 30 * time.Second
 	// maxBreaks is how often in a row a terminal that shows nothing is attached to anew.
 	maxBreaks = 5
+	// answerTime is how long a client that has typed, and was shown nothing since, waits for an answer.
+	answerTime = 10 * time.Second
 )
 
 // interrupt is the byte that a terminal takes for an interrupt.
@@ -38,7 +41,8 @@ type view struct {
 	id      string          // of the terminal
 	typist  *coppice.Typist // the client
 	exit    coppice.TerminalExit
-	breaks  int // since something was shown last
+	breaks  int          // since something was shown last
+	asked   atomic.Int64 // when something was typed to which there was no answer yet, in nanoseconds since 1970
 
 	mu       sync.Mutex
 	size     coppice.TerminalSize
@@ -162,6 +166,7 @@ func (v *view) send(p []byte) error {
 		return nil
 	}
 	v.breaks = 0
+	v.asked.Store(0)
 	v.touch()
 	if v.conn.Write(v.writing, websocket.MessageBinary, p) != nil {
 		return errClientLeft
@@ -236,7 +241,8 @@ func (v *view) again(ctx context.Context) (coppice.Terminal, error) {
 	return terminal, nil
 }
 
-// awake waits until the VM runs, or the client wants it to.
+// awake waits until the VM runs, or the client wants it to: because it types, or has
+// typed just before, and the guest has fallen asleep over it.
 func (v *view) awake(ctx context.Context) error {
 	v.mu.Lock()
 	wanted := v.wanted
@@ -247,7 +253,8 @@ func (v *view) awake(ctx context.Context) error {
 		switch {
 		case err != nil:
 			return err
-		case vm.State == coppice.Running && vm.Verb != coppice.Suspend:
+		case vm.State == coppice.Running && vm.Verb != coppice.Suspend,
+			vm.State == coppice.Suspended && time.Since(time.Unix(0, v.asked.Swap(0))) < answerTime:
 			return nil
 		case vm.State != coppice.Running && vm.State != coppice.Suspended:
 			return coppice.Errorf(coppice.CodeVMNotRunning, "VM %s is %s, and its terminals are gone", vm.ID, vm.State).With("vmId", vm.ID)

@@ -424,3 +424,62 @@ func TestTerminalThatBreaks(t *testing.T) {
 		t.Errorf("it was attached to %d times, want %d", n, maxBreaks)
 	}
 }
+
+// A dozer is a sleeper that falls asleep over the first thing that is typed, and has taken it.
+type dozer struct {
+	*sleeper
+	doze func()
+}
+
+func (d dozer) Use(ctx context.Context, account coppice.AccountID, id coppice.VMID, why string) (coppice.Session, func(), error) {
+	session, release, err := d.sleeper.Use(ctx, account, id, why)
+	return dozingGuest{session, d.doze}, release, err
+}
+
+type dozingGuest struct {
+	coppice.Session
+	doze func()
+}
+
+func (g dozingGuest) Terminals(user string) coppice.GuestTerminals {
+	return dozingTerminals{g.Session.Terminals(user), g.doze}
+}
+
+type dozingTerminals struct {
+	coppice.GuestTerminals
+	doze func()
+}
+
+func (d dozingTerminals) Open(ctx context.Context, spec coppice.TerminalSpec) (coppice.Terminal, error) {
+	terminal, err := d.GuestTerminals.Open(ctx, spec)
+	return &dozingTerminal{terminal, d.doze, make(chan struct{})}, err
+}
+
+type dozingTerminal struct {
+	coppice.Terminal
+	doze   func()
+	asleep chan struct{}
+}
+
+func (d *dozingTerminal) Read([]byte) (int, error) {
+	<-d.asleep
+	return 0, coppice.ErrGuestGone
+}
+
+func (d *dozingTerminal) Write(p []byte) (int, error) {
+	defer close(d.asleep)
+	defer d.doze()
+	return d.Terminal.Write(p)
+}
+
+// What a guest has taken and fallen asleep over is answered, though nothing more is typed.
+func TestTerminalFallsAsleepOverInput(t *testing.T) {
+	h, s, vm := newSleeper(t)
+	h.server.config.VMs = dozer{s, func() { s.sleep(t, vm, coppice.Suspended) }}
+	terminal := openTerminal(t, h.client(), vm, client.NewTerminal{})
+	types(t, terminal, "echo typed $USER\r")
+	until(t, terminal, "typed root\r\n")
+	if s.woken() != 2 {
+		t.Errorf("the VM was woken %d times, want once", s.woken()-1)
+	}
+}

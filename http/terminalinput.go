@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
+	"time"
 
 	"github.com/coder/websocket"
 	"github.com/coder/websocket/wsjson"
@@ -99,6 +100,7 @@ func (v *view) pass(ctx context.Context, terminal coppice.Terminal, in *input) e
 	if in.signal != "" {
 		return terminal.Signal(ctx, in.signal)
 	}
+	v.asked.Store(time.Now().UnixNano())
 	n, err := terminal.Write(in.typed)
 	in.typed = in.typed[n:]
 	return err

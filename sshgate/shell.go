@@ -7,6 +7,7 @@ import (
 	"io"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"golang.org/x/crypto/ssh"
@@ -22,6 +23,8 @@ const (
 	hangUpTime = 10 * time.Second
 	// maxBreaks is how often in a row a terminal that shows nothing is attached to anew.
 	maxBreaks = 5
+	// answerTime is how long somebody who has typed, and was shown nothing since, waits for an answer.
+	answerTime = 10 * time.Second
 )
 
 // A window is the terminal that a client has.
@@ -81,8 +84,9 @@ type shell struct {
 	id      string // of the terminal, once there is one
 	typed   chan []byte
 	typist  *coppice.Typist
-	pending []byte // typed, not passed on yet
-	breaks  int    // since something moved last
+	pending []byte       // typed, not passed on yet
+	breaks  int          // since something moved last
+	asked   atomic.Int64 // when something was typed to which there was no answer yet, in nanoseconds since 1970
 }
 
 // runShell runs a program in a terminal; none is the user's shell.
@@ -134,7 +138,8 @@ func (sh *shell) listen() {
 	}
 }
 
-// rest waits while there is nothing to attach to, until something is typed.
+// rest waits while there is nothing to attach to, until something is typed. What
+// was typed just before counts, too: the guest has fallen asleep over it.
 func (sh *shell) rest() error {
 	id, err := sh.resolve(sh.ctx)
 	if err != nil {
@@ -145,7 +150,8 @@ func (sh *shell) rest() error {
 		return err
 	}
 	asleep := vm.State == coppice.Suspended || vm.Verb == coppice.Suspend
-	if sh.breaks++; !asleep && sh.breaks < maxBreaks || len(sh.pending) > 0 {
+	waits := len(sh.pending) > 0 || asleep && time.Since(time.Unix(0, sh.asked.Swap(0))) < answerTime
+	if sh.breaks++; waits || !asleep && sh.breaks < maxBreaks {
 		return nil
 	}
 	select {
@@ -223,6 +229,7 @@ func (sh *shell) converse(ctx context.Context, in *inside, t coppice.Terminal) e
 		n, err := t.Read(buf)
 		if n > 0 {
 			sh.breaks = 0
+			sh.asked.Store(0)
 			in.touch()
 			if _, err := sh.channel.Write(buf[:n]); err != nil {
 				return err
@@ -248,6 +255,7 @@ func (sh *shell) typeInto(ctx context.Context, t coppice.Terminal, touch func())
 			}
 		}
 		touch()
+		sh.asked.Store(time.Now().UnixNano())
 		n, err := t.Write(sh.pending)
 		sh.pending = sh.pending[n:]
 		if errors.Is(err, io.ErrClosedPipe) {

@@ -204,3 +204,50 @@ type brokenTerminal struct{ coppice.Terminal }
 
 func (brokenTerminal) Read([]byte) (int, error)  { return 0, coppice.ErrGuestGone }
 func (brokenTerminal) Write([]byte) (int, error) { return 0, coppice.ErrGuestGone }
+
+// A silent guest takes what is typed, and shows nothing of it.
+type silent struct{ coppice.Session }
+
+func (s silent) Terminals(user string) coppice.GuestTerminals {
+	return silentTerminals{s.Session.Terminals(user)}
+}
+
+type silentTerminals struct{ coppice.GuestTerminals }
+
+func (s silentTerminals) Open(ctx context.Context, spec coppice.TerminalSpec) (coppice.Terminal, error) {
+	terminal, err := s.GuestTerminals.Open(ctx, spec)
+	return &silentTerminal{Terminal: terminal, left: make(chan struct{})}, err
+}
+
+type silentTerminal struct {
+	coppice.Terminal
+	left chan struct{}
+}
+
+func (s *silentTerminal) Read([]byte) (int, error) {
+	<-s.left
+	return 0, coppice.ErrGuestGone
+}
+
+// Write takes something, and then the guest falls asleep.
+func (s *silentTerminal) Write(p []byte) (int, error) {
+	defer close(s.left)
+	return s.Terminal.Write(p)
+}
+
+// What a guest has taken and fallen asleep over is answered, though nothing more is typed.
+func TestShellFallsAsleepOverInput(t *testing.T) {
+	g := newGate(t)
+	g.vms.guest = silent{g.vms.guest}
+	tm := newTerm(t, g.client("oak", "key"))
+	must(t, tm.Shell())
+	g.await("open", func() bool { return len(g.terminals()) == 1 })
+	g.vms.set(coppice.Suspended)
+	tm.typed("echo one\r")
+	tm.expect("echo one\rone")
+	if used, _, _ := g.vms.counts(); used != 2 {
+		t.Errorf("the VM was entered %d times, want 2", used)
+	}
+	tm.typed("exit\r")
+	must(t, tm.Wait())
+}
