@@ -5,7 +5,7 @@
 
 GO_BUILD = env CGO_ENABLED=0 go build -trimpath -ldflags='-s -w'
 
-.PHONY: up down purge build test docs check fuzz clean
+.PHONY: up down purge build test docs check fuzz sweep clean
 
 up: build
 	@bin/coppice up
@@ -33,6 +33,9 @@ check:
 
 fuzz:
 	@scripts/fuzz 60s
+
+sweep:
+	@scripts/sweep . -all -cycles 2000 -model-time 1m
 
 clean:
 	@rm -rf bin

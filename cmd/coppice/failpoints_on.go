@@ -21,7 +21,8 @@ func (m *Main) failpointsCommand() *cobra.Command {
 		Short: "List the points at which a daemon can be made to die or fail",
 		Long: fmt.Sprintf(`failpoints lists the points at which a daemon can be made to die or fail, by the
 variable %s: a list, separated by commas, of POINT=FAULT or POINT#N=FAULT for
-the Nth time that it is passed. A fault is kill, hang or an errno like ENOSPC.`, failpoint.Env),
+the Nth time that it is passed. A fault is kill, hang or an errno like ENOSPC.
+@FILE has the list read when that file appears, and N counted from then on.`, failpoint.Env),
 		Args: cobra.NoArgs,
 		RunE: m.then(func(context.Context, []string) error {
 			points := failpoint.List()

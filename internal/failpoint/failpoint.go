@@ -14,5 +14,6 @@
 package failpoint
 
 // Env is the variable by which a program that has points is told what befalls
-// it where: [ParseFaults] says how.
+// it where: [ParseFaults] says how. @FILE has it look at every point whether
+// there is such a file, which it takes its orders from and removes.
 const Env = "COPPICE_FAILPOINT"

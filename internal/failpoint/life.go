@@ -70,6 +70,7 @@ type Life struct {
 	faults map[Passage]Fault
 
 	process bool
+	orders  string // a file that faults come from; of the process only
 	dead    chan struct{}
 	calls   int // in flight
 }
@@ -86,13 +87,32 @@ func NewLife() *Life {
 var process = sync.OnceValue(func() *Life {
 	l := NewLife()
 	l.process = true
-	faults, err := ParseFaults(os.Getenv(Env))
+	text := os.Getenv(Env)
+	if name, ok := strings.CutPrefix(text, "@"); ok {
+		l.orders = name
+		return l
+	}
+	l.expect(text)
+	return l
+})
+
+// expect has faults befall the life of the process from now on.
+func (l *Life) expect(text string) {
+	faults, err := ParseFaults(text)
 	if err != nil {
 		panic(fmt.Sprintf("%s: %v", Env, err))
 	}
-	l.faults = faults
-	return l
-})
+	l.seen, l.faults = map[string]int{}, faults
+}
+
+// obey takes faults from the file of orders, if it is there, and removes it: they
+// are for one process only. The caller holds l.mu.
+func (l *Life) obey() {
+	text, err := os.ReadFile(l.orders)
+	if err == nil && os.Remove(l.orders) == nil {
+		l.expect(strings.TrimSpace(string(text)))
+	}
+}
 
 type key struct{}
 
@@ -175,6 +195,9 @@ func (l *Life) Busy() bool {
 // pass notes that a point was passed, and returns what befalls the life there.
 func (l *Life) pass(point string, at Stage) Fault {
 	l.mu.Lock()
+	if l.orders != "" {
+		l.obey()
+	}
 	l.seen[point]++
 	step := Step{Passage{point, l.seen[point]}, at}
 	if !l.process {

@@ -7,6 +7,8 @@ import (
 	"errors"
 	"os"
 	"os/exec"
+	"path/filepath"
+	"strings"
 	"syscall"
 	"testing"
 
@@ -19,6 +21,9 @@ func TestMain(m *testing.M) {
 	if os.Getenv(failpoint.Env) != "" {
 		first.Done(context.Background())
 		os.Stdout.WriteString("once\n")
+		if orders, ok := strings.CutPrefix(os.Getenv(failpoint.Env), "@"); ok {
+			os.WriteFile(orders, []byte("first=kill\n"), 0o600)
+		}
 		first.Done(context.Background())
 		os.Stdout.WriteString("twice\n")
 		os.Exit(0)
@@ -28,12 +33,14 @@ func TestMain(m *testing.M) {
 
 // TestTheProcessDies holds that a process dies where its environment says, and goes no further.
 func TestTheProcessDies(t *testing.T) {
-	cmd := exec.Command(os.Args[0])
-	cmd.Env = append(os.Environ(), failpoint.Env+"=first#2=kill")
-	out, err := cmd.Output()
-	exit, ok := errors.AsType[*exec.ExitError](err)
-	if !ok || exit.Sys().(syscall.WaitStatus).Signal() != syscall.SIGKILL || string(out) != "once\n" {
-		t.Errorf("it printed %q and ended by %v; want one line, and SIGKILL", out, err)
+	for _, told := range []string{"first#2=kill", "@" + filepath.Join(t.TempDir(), "orders")} {
+		cmd := exec.Command(os.Args[0])
+		cmd.Env = append(os.Environ(), failpoint.Env+"="+told)
+		out, err := cmd.Output()
+		exit, ok := errors.AsType[*exec.ExitError](err)
+		if !ok || exit.Sys().(syscall.WaitStatus).Signal() != syscall.SIGKILL || string(out) != "once\n" {
+			t.Errorf("told %s, it printed %q and ended by %v; want one line, and SIGKILL", told, out, err)
+		}
 	}
 }
 
