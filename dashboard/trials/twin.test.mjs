@@ -119,6 +119,22 @@ test("a tree of 200 machines can be read, folded and walked", async () => {
   assert.deepEqual(page.faults, []);
 });
 
+test("what a machine may reach is changed, and what makes no sense is refused in words", async () => {
+  const page = await open(browser);
+  await signIn(page);
+  await page.getByRole("link", { name: "hello", exact: true }).click();
+  await page.getByRole("button", { name: "Change", exact: true }).click();
+  const dialog = page.getByRole("dialog");
+  await dialog.getByRole("textbox").fill("no/such/thing");
+  await dialog.getByRole("button", { name: "Change" }).click();
+  await dialog.getByRole("alert").waitFor();
+  await examine(page, "a refusal");
+  await dialog.getByRole("textbox").fill("10.1.0.0/16");
+  await dialog.getByRole("button", { name: "Change" }).click();
+  await page.locator(".facts").getByText("10.1.0.0/16").waitFor();
+  assert.deepEqual(page.faults, []);
+});
+
 test("names are text, whatever is in them", async () => {
   const page = await open(browser);
   await signIn(page);

@@ -92,7 +92,7 @@ test("it is forked into three, which are on the tree", async () => {
   await screen().getByText("again-42").waitFor(); // its memory is its parent's
 });
 
-test("it is suspended, resumed, stopped, seen to start, and says what happened", async () => {
+test("it is suspended, resumed, stopped, seen to start, killed, and says what happened", async () => {
   await part("Overview").click();
   await button("Suspend").click();
   await state("suspended").waitFor();
@@ -111,7 +111,9 @@ test("it is suspended, resumed, stopped, seen to start, and says what happened",
   await picture(observer, "vm-starting");
   await row.getByText("running").waitFor();
   await observer.close();
-  await button("Stop").click();
+  await button("Kill").click();
+  await page.getByRole("dialog").getByText("is lost").waitFor();
+  await page.getByRole("dialog").getByRole("button", { name: "Kill" }).click();
   await state("stopped").waitFor();
   await part("History").click();
   for (const event of ["created", "suspended", "resumed", "stopped"]) await page.locator(".events").getByText(event, { exact: true }).first().waitFor();

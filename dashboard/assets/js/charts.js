@@ -10,6 +10,7 @@ const kept = 120; // samples, one a second
 function useStats(vm) {
   const [samples, setSamples] = useState([]);
   useEffect(() => {
+    setSamples([]);
     if (vm.state !== "running") return;
     const abort = new AbortController();
     (async () => {

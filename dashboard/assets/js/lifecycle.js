@@ -14,7 +14,7 @@ const layouts = {
   narrow: {
     width: 340, height: 400, pill: 114, quiet: true,
     at: { running: [170, 34], suspended: [57, 160], stopped: [283, 160], lost: [170, 268], forks: [57, 368], deleted: [283, 368] },
-    label: { "lost running": 0.25, "suspended stopped": 0.5, forks: 0.68, deleted: 0.68 },
+    label: { "lost running": 0.25, "suspended stopped": 0.5, forks: 0.84, deleted: 0.84 },
   },
 };
 const height = 40, apart = 9;

@@ -4,7 +4,7 @@ import { useEffect, useState } from "../vendor/preact.js";
 import { get, send, vmPath } from "./api.js";
 import { happened, ingress, machines, refresh } from "./live.js";
 import { whenIdle } from "./machines.js";
-import { Ago, Button, Command, Icon, attempt, bytes, html, mib, nameOf } from "./ui.js";
+import { Ago, Button, Command, Dialog, Field, Icon, attempt, bytes, dialog, html, mib, nameOf } from "./ui.js";
 import { Charts } from "./charts.js";
 import { Lifecycle } from "./lifecycle.js";
 import { Events } from "./history.js";
@@ -34,12 +34,13 @@ function Facts({ vm }) {
   const kept = { sticky: "kept while there is room", persistent: "always kept", ephemeral: "not kept" }[vm.persistence?.type];
   const facts = [
     ["Size", `${vcpuCount} vCPU, ${mib(memSizeMib)} memory, ${mib(rootfsSizeMb)} disk`],
-    ["Memory", node?.memory ? html`${bytes(node.memory.ownBytes)} its own, ${bytes(node.memory.sharedBytes)} shared` : node && "none: nothing of it runs"],
+    ["Memory", node?.memory && vm.state === "running" ? html`${bytes(node.memory.ownBytes)} its own, ${bytes(node.memory.sharedBytes)} shared` : node && "none: nothing of it runs"],
     ["Disk", node && html`${bytes(node.disk.ownBytes)} its own, ${bytes(node.disk.sharedBytes)} shared`],
     ["From", node && (parent ? html`<a class="link" href=${`#/vm/${parent.id}`}>${nameOf(parent)}</a>` : node.parentId ? html`<code>${node.parentId}</code>` : "the host's image")],
     ["When idle", `${whenIdle(vm)}; ${kept}`],
     vm.reclaimAt && ["Idle until", html`<${Ago} at=${vm.reclaimAt} />, unless somebody uses it`],
-    ["May reach", network && (network.egressDefault ? `${network.egress}, as all on this host` : network.egress)],
+    ["May reach", network && html`${network.egressDefault ? `${network.egress}, as all on this host` : network.egress}${" "}
+      <button type="button" class="link" onClick=${() => changeEgress(vm, network, setNetwork)}>Change</button>`],
     ["Created", html`<${Ago} at=${vm.createdAt} />`],
     vm.vmInstanceId && ["Run", html`<code>${vm.vmInstanceId}</code>`],
   ].filter(Boolean);
@@ -47,6 +48,17 @@ function Facts({ vm }) {
     <dl class="facts">${facts.map(([name, value]) => html`<div key=${name}><dt>${name}</dt><dd>${value ?? "…"}</dd></div>`)}</dl>
     <div class="beside"><h3>From the command line</h3><${Command}>${`coppice shell ${vm.name || vm.id}`}</${Command}></div>
   </section>`;
+}
+
+function changeEgress(vm, network, changed) {
+  const change = async (form) => {
+    const body = { egress: form.get("egress").trim() || null };
+    changed(await (await send("PUT", vmPath(vm.id, "/network"), { body })).json());
+  };
+  dialog.set((close) => html`<${Dialog} title=${`What ${nameOf(vm)} may reach`} action="Change" onSubmit=${change} onClose=${close}>
+    <${Field} label="Networks and names" hint="open, closed, or a list as in 10.1.0.0/16,*.example.com. Empty: as the host has it. It holds at once.">
+      <input name="egress" data-first value=${network.egressDefault ? "" : network.egress} placeholder=${network.egress} autocomplete="off" spellcheck=${false} /></${Field}>
+  </${Dialog}>`);
 }
 
 function Ports({ vm }) {

@@ -16,6 +16,9 @@ function fresh(all) {
   return `web-${n}`;
 }
 
+/** The latest that a page has opened. Others are somebody's at another window, which may be larger. */
+const last = (all) => all.map((s) => s.sessionId).findLast((id) => id.startsWith("web-"));
+
 export function Terminal({ vm, session }) {
   return html`<${Asleep} vm=${vm} what="work in it"><${Sessions} key=${vm.vmInstanceId} vm=${vm} session=${session} /></${Asleep}>`;
 }
@@ -28,7 +31,7 @@ function Sessions({ vm, session }) {
     return now;
   });
   useEffect(() => {
-    look().then((now) => now && !session && location.replace(place(vm, now.at(-1)?.sessionId ?? fresh(now))));
+    look().then((now) => now && !session && location.replace(place(vm, last(now) ?? fresh(now))));
   }, [vm.id, session]);
   const end = (id) => attempt(async () => {
     await send("DELETE", vmPath(vm.id, `/pty/sessions/${encodeURIComponent(id)}`));

@@ -161,7 +161,7 @@ function Canopy({ roots, ordered, onPick }) {
   const level = Math.min(88, (ground - 24) / Math.max(1, depth));
   const leaves = ordered.filter((n) => n.children.length === 0).length + (roots.length - 1) * 0.8;
   const gap = Math.min(88, (width - 48) / Math.max(1, leaves));
-  const size = Math.max(5, Math.min(16, gap * 0.82));
+  const size = Math.max(3, Math.min(16, gap * 0.82));
   const at = new Map();
   let next = (width - gap * leaves) / 2 + gap / 2;
   const place = (node) => {
@@ -181,7 +181,7 @@ function Canopy({ roots, ordered, onPick }) {
   };
   return html`<div class="canopy card" ref=${box} aria-hidden="true"><svg width="100%" height=${height} viewBox=${`0 0 ${width} ${height}`}>
     ${roots.map((n) => { const [x, y] = at.get(n.id); return html`<ellipse class="stool" cx=${x} cy=${y + 6} rx=${n.size > 1 ? Math.min(34, 9 + n.size * 0.5) : Math.min(9, gap * 0.7)} ry="4.5" />`; })}
-    ${ordered.filter((n) => n.parent).map((n) => html`<path key=${n.id} d=${branch(n)} stroke-width=${Math.min(5, 0.9 + Math.sqrt(n.size - 1) * 0.55)} />`)}
+    ${ordered.filter((n) => n.parent).map((n) => html`<path key=${n.id} d=${branch(n)} stroke-width=${Math.min(5, Math.min(1, gap / 6) + Math.sqrt(n.size - 1) * 0.5)} />`)}
     ${ordered.map((n) => { const [x, y] = at.get(n.id); return html`<g key=${n.id} class="bud" onClick=${() => onPick(n.id)}>
       <title>${nameOf(n)}, ${stateOf(n)}</title><circle class="ground" cx=${x} cy=${y} r=${size / 2 + 0.5} /><${Glyph} state=${stateOf(n)} x=${x - size / 2} y=${y - size / 2} size=${size} /></g>`; })}
   </svg></div>`;

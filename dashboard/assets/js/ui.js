@@ -100,14 +100,18 @@ export function Button({ icon, children, kind = "", busy, ...props }) {
   </button>`;
 }
 
-/** A button that copies, and says that it has. */
-export function Copy({ text, label }) {
+/** A button that copies, and says that it has. Browsers let only pages copy that nobody in between can have changed. */
+export function Copy(props) {
+  return navigator.clipboard && html`<${CopyButton} ...${props} />`;
+}
+
+function CopyButton({ text, label }) {
   const [done, setDone] = useState(false);
   useEffect(() => {
     const timer = done && setTimeout(() => setDone(false), 1500);
     return () => clearTimeout(timer);
   }, [done]);
-  const copy = () => navigator.clipboard?.writeText(text).then(() => setDone(true), () => {});
+  const copy = () => navigator.clipboard.writeText(text).then(() => setDone(true), () => {});
   return html`<button type="button" class="copy" onClick=${copy} aria-label=${`Copy ${label}`} title=${`Copy ${label}`}>
     <${Icon} name="copy" /><span class="tip" aria-live="polite">${done ? "Copied" : ""}</span>
   </button>`;
