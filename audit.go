@@ -26,6 +26,7 @@ const (
 	TraceSocket     TraceKind = "socket"            // of a VMM; a run has two
 	TraceLog        TraceKind = "log"               // of a VM's runs
 	TraceUser       TraceKind = "user"              // that a VM's runs have
+	TraceGroup      TraceKind = "control group"     // of a VM's run
 	TraceDisk       TraceKind = "disk"              // a file, of a VM or a capture
 	TraceMemory     TraceKind = "memory"            // a file, of a VM or a capture
 	TraceState      TraceKind = "device state"      // a file of a capture

@@ -75,8 +75,8 @@ func poolTraces(t *testing.T, p PoolUnderTest) {
 func hypervisorTraces(t *testing.T, e *hypervisorExam) {
 	m, r := e.restore()
 	running := []coppice.TraceKind{coppice.TraceProcess, coppice.TraceRecord, coppice.TraceSocket, coppice.TraceSocket}
-	kept := []coppice.TraceKind{coppice.TraceLog, coppice.TraceUser}
-	runs := func(trace coppice.Trace) bool { return trace.VM == m.VM && !slices.Contains(kept, trace.Kind) }
+	others := []coppice.TraceKind{coppice.TraceLog, coppice.TraceUser, coppice.TraceGroup} // as the hypervisor has them
+	runs := func(trace coppice.Trace) bool { return trace.VM == m.VM && !slices.Contains(others, trace.Kind) }
 	e.ask(r, "print", "for a log")
 	wantTraces(t, e.h, runs, running...)
 	must(t, r.Kill(e.ctx()))

@@ -40,11 +40,12 @@ func (h *Hypervisor) attach(ctx context.Context, dir runDir) (*run, error) {
 		extra.release()
 	}
 	proc := procs[0]
-	m, err := dir.readRecord()
+	record, err := dir.readRecord()
 	if err != nil {
 		proc.release()
 		return nil, err
 	}
+	m := record.Machine
 	if m.Boot == nil && m.State == "" { // it was prepared and never started
 		return nil, errors.Join(coppice.ErrNoRun, (&husk{proc: proc}).discard(ctx, dir))
 	}

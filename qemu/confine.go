@@ -4,6 +4,7 @@ import (
 	"os"
 
 	"github.com/coppice-vm/coppice"
+	"github.com/coppice-vm/coppice/qemu/cgroup"
 	"github.com/coppice-vm/coppice/qemu/jail"
 )
 
@@ -45,4 +46,51 @@ func (h *Hypervisor) jail(m coppice.Machine, dir runDir, binary string) (jail.Ja
 		j.Blank = []jail.Blank{{Name: m.Memory, Size: m.Size.MemoryMiB << 20}}
 	}
 	return j, nil
+}
+
+// groups returns the directories of the control group that a VM is to have, as
+// far as the host has such.
+func (h *Hypervisor) groups(id coppice.VMID) []string {
+	host, err := h.cgroups()
+	if err != nil {
+		return nil
+	}
+	return host.Dirs("coppice-" + string(id))
+}
+
+// What a QEMU may take beyond what its guest has: as much memory again for pages
+// that it changes while a frozen copy of it has them, and for its buffers and
+// the translator's; a CPU for its disk; threads for its disk.
+const (
+	overheadBytes = 512 << 20
+	overheadCPUs  = 1
+	overheadTasks = 128
+)
+
+// limits returns what a machine's process may take of the host.
+func (h *Hypervisor) limits(m coppice.Machine) cgroup.Limits {
+	return cgroup.Limits{
+		CPUs:        m.Size.VCPUs + overheadCPUs,
+		MemoryBytes: 2*m.Size.MemoryMiB<<20 + overheadBytes,
+		Tasks:       m.Size.VCPUs + overheadTasks,
+		IOBytes:     h.ioBytes,
+		Device:      m.Disk,
+	}
+}
+
+// Limited reports which of the host's controllers bound what VMs take that are
+// started by a process, and which are missing.
+func Limited(pid int) (there, missing []string, err error) {
+	host, err := cgroup.Find(pid)
+	if err != nil {
+		return nil, nil, err
+	}
+	for _, c := range cgroup.Controllers {
+		if host.Has(c) {
+			there = append(there, c)
+		} else {
+			missing = append(missing, c)
+		}
+	}
+	return there, missing, nil
 }

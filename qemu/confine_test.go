@@ -1,6 +1,7 @@
 package qemu_test
 
 import (
+	"encoding/json"
 	"errors"
 	"fmt"
 	"os"
@@ -11,6 +12,7 @@ import (
 	"testing"
 
 	"github.com/coppice-vm/coppice"
+	"github.com/coppice-vm/coppice/qemu"
 )
 
 // However a guest came to be running, the process that runs it has no rights and
@@ -31,7 +33,6 @@ func TestConfinement(t *testing.T) {
 	if err := hypervisor.Prepare(t.Context(), prepared); err != nil {
 		t.Fatal(err)
 	}
-	t.Cleanup(func() { hypervisor.Discard(t.Context(), prepared.VM) })
 
 	users := map[string]coppice.VMID{}
 	for name, m := range map[string]coppice.Machine{"booted": booted, "restored": restored, "prepared": prepared} {
@@ -43,6 +44,15 @@ func TestConfinement(t *testing.T) {
 			}
 			users[user] = m.VM
 			h.seesItsOwn(t, m, pid, user)
+			groups := h.limited(t, m, pid)
+			if err := hypervisor.Discard(t.Context(), m.VM); err != nil {
+				t.Error(err)
+			}
+			for _, dir := range groups {
+				if _, err := os.Stat(dir); !errors.Is(err, os.ErrNotExist) {
+					t.Errorf("%s is left (%v)", dir, err)
+				}
+			}
 		})
 	}
 }
@@ -133,4 +143,44 @@ func (h *host) seesItsOwn(t *testing.T, m coppice.Machine, pid int, user string)
 			t.Errorf("its descriptor %s is %s", fd, name)
 		}
 	}
+}
+
+// limited checks that a VM's process is in control groups of the VM, as far as
+// the host has such, and returns their directories.
+func (h *host) limited(t *testing.T, m coppice.Machine, pid int) (dirs []string) {
+	t.Helper()
+	there, missing, err := qemu.Limited(os.Getpid())
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Logf("limited: %v, not limited: %v", there, missing)
+	groups, err := os.ReadFile(fmt.Sprintf("/proc/%d/cgroup", pid))
+	if err != nil {
+		t.Fatal(err)
+	}
+	b, err := os.ReadFile(filepath.Join(h.dir, "run", string(m.VM), "run.json"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	var record struct{ Groups []string }
+	if err := json.Unmarshal(b, &record); err != nil {
+		t.Fatal(err)
+	}
+	own := strings.Count(string(groups), "/coppice-"+string(m.VM)+"\n")
+	if own != len(record.Groups) || own == 0 && len(there) > 0 {
+		t.Errorf("it is in the control groups\n%s and was to be in %v", groups, record.Groups)
+	}
+	limits := ""
+	for _, dir := range record.Groups {
+		for _, name := range []string{"cpu.cfs_quota_us", "cpu.max", "memory.limit_in_bytes", "memory.max", "pids.max"} {
+			b, _ := os.ReadFile(filepath.Join(dir, name))
+			limits += string(b)
+		}
+	}
+	for controller, want := range map[string]string{"cpu": "200000", "memory": fmt.Sprint(1024 << 20), "pids": "129"} {
+		if slices.Contains(there, controller) && !strings.Contains(limits, want) {
+			t.Errorf("its limits are %q, and %s was to be limited to %s", limits, controller, want)
+		}
+	}
+	return record.Groups
 }

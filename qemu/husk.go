@@ -118,7 +118,9 @@ func (h *Hypervisor) startPrepared(ctx context.Context, m coppice.Machine, dir r
 
 // fill begins a run of m in a husk that fits it, or leaves nothing of that.
 func (h *Hypervisor) fill(ctx context.Context, m coppice.Machine, dir runDir, p *husk) (*run, error) {
-	if err := errors.Join(dir.writeRecord(m), dir.beginConsole(m)); err != nil {
+	r, err := dir.readRecord()
+	r.Machine = m
+	if err := errors.Join(err, dir.writeRecord(r), dir.beginConsole(m)); err != nil {
 		return nil, errors.Join(err, p.discard(ctx, dir))
 	}
 	return h.enliven(ctx, m, dir, p.proc, p.begin)

@@ -27,6 +27,7 @@ import (
 	"time"
 
 	"github.com/coppice-vm/coppice"
+	"github.com/coppice-vm/coppice/qemu/cgroup"
 )
 
 // An Accel is a way to execute a guest.
@@ -56,7 +57,10 @@ type Config struct {
 	Tap func(coppice.VMID) (*os.File, error)
 	// Users are those that VMs run as; zero is [DefaultUsers].
 	Users Users
-	Log   *slog.Logger
+	// IOBytes are how many a VM may read, and write, of the disk in a second
+	// where the host can limit that; 0 is no limit.
+	IOBytes int64
+	Log     *slog.Logger
 }
 
 // A Hypervisor is a [coppice.Hypervisor] that runs VMs in QEMU.
@@ -68,6 +72,9 @@ type Hypervisor struct {
 	users  users
 	log    *slog.Logger
 
+	cgroups func() (*cgroup.Host, error)
+	ioBytes int64
+
 	mu    sync.Mutex
 	runs  map[coppice.VMID]*run // nil while the VM's run is being started or attached
 	husks map[coppice.VMID]*husk
@@ -77,14 +84,16 @@ type Hypervisor struct {
 func New(cfg Config) *Hypervisor {
 	dir := filepath.Clean(cfg.RunDir)
 	return &Hypervisor{
-		binary: cmp.Or(cfg.Binary, defaultBinary),
-		runDir: dir,
-		accel:  cmp.Or(cfg.Accel, TCG),
-		tap:    cfg.Tap,
-		users:  users{Users: cmp.Or(cfg.Users, DefaultUsers), runDir: dir},
-		log:    cfg.Log,
-		runs:   map[coppice.VMID]*run{},
-		husks:  map[coppice.VMID]*husk{},
+		binary:  cmp.Or(cfg.Binary, defaultBinary),
+		runDir:  dir,
+		accel:   cmp.Or(cfg.Accel, TCG),
+		tap:     cfg.Tap,
+		users:   users{Users: cmp.Or(cfg.Users, DefaultUsers), runDir: dir},
+		cgroups: sync.OnceValues(func() (*cgroup.Host, error) { return cgroup.Find(os.Getpid()) }),
+		ioBytes: cfg.IOBytes,
+		log:     cfg.Log,
+		runs:    map[coppice.VMID]*run{},
+		husks:   map[coppice.VMID]*husk{},
 	}
 }
 

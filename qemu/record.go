@@ -10,6 +10,7 @@ import (
 	"strings"
 
 	"github.com/coppice-vm/coppice"
+	"github.com/coppice-vm/coppice/qemu/cgroup"
 )
 
 // A runDir holds the files of one VM's runs.
@@ -38,31 +39,40 @@ func (h *Hypervisor) dir(id coppice.VMID) (runDir, error) {
 	return d, nil
 }
 
-// writeRecord remembers the machine of a run about to be started.
-func (d runDir) writeRecord(m coppice.Machine) error {
-	b, err := json.MarshalIndent(m, "", "\t")
+// A record is what there is to know of a process.
+type record struct {
+	coppice.Machine
+	Groups []string `json:",omitempty"` // directories of its control group
+}
+
+// writeRecord remembers a process about to be started, or what it has become.
+func (d runDir) writeRecord(r record) error {
+	b, err := json.MarshalIndent(r, "", "\t")
 	if err != nil {
 		return err
 	}
 	return os.WriteFile(d.record(), b, 0o600)
 }
 
-// readRecord returns the machine of the run that was started last.
-func (d runDir) readRecord() (m coppice.Machine, err error) {
+// readRecord returns the record of the process that was started last.
+func (d runDir) readRecord() (r record, err error) {
 	b, err := os.ReadFile(d.record())
 	if err != nil {
-		return m, err
+		return r, err
 	}
-	if err := json.Unmarshal(b, &m); err != nil {
-		return m, fmt.Errorf("%s: %w", d.record(), err)
+	if err := json.Unmarshal(b, &r); err != nil {
+		return r, fmt.Errorf("%s: %w", d.record(), err)
 	}
-	return m, nil
+	return r, nil
 }
 
 // clear removes what belonged to a run whose process is gone: everything but
 // the console's log, and QEMU's own, which may say why.
 func (d runDir) clear() error {
 	var errs []error
+	if r, err := d.readRecord(); err == nil {
+		errs = append(errs, cgroup.Remove(r.Groups))
+	}
 	for _, name := range []string{d.qmp(), d.agent(), d.record()} {
 		if err := os.Remove(name); err != nil && !errors.Is(err, fs.ErrNotExist) {
 			errs = append(errs, err)

@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"github.com/coppice-vm/coppice"
+	"github.com/coppice-vm/coppice/qemu/cgroup"
 	"github.com/coppice-vm/coppice/qemu/qmp"
 )
 
@@ -118,11 +119,11 @@ func (h *Hypervisor) launch(m coppice.Machine, dir runDir) (*process, error) {
 	if err != nil {
 		return nil, err
 	}
-	record := m
+	r := record{Machine: m, Groups: h.groups(m.VM)}
 	if m.Boot == nil {
-		record.Instance, record.State = "", ""
+		r.Instance, r.State = "", ""
 	}
-	if err := errors.Join(dir.clear(), dir.writeRecord(record)); err != nil {
+	if err := errors.Join(dir.clear(), dir.writeRecord(r)); err != nil {
 		return nil, err
 	}
 	log, err := os.OpenFile(dir.qemuLog(), os.O_WRONLY|os.O_CREATE|os.O_TRUNC|os.O_APPEND, 0o600)
@@ -160,6 +161,11 @@ func (h *Hypervisor) launch(m coppice.Machine, dir runDir) (*process, error) {
 	j, err := h.jail(m, dir, binary)
 	if err != nil {
 		return nil, err
+	}
+	if err := cgroup.Make(r.Groups, h.limits(m)); err != nil {
+		h.log.Warn("the VM runs without limits of what it takes of the host", "vm", m.VM, "because", err)
+	} else {
+		j.Groups = r.Groups
 	}
 	args := arguments(m, h.accel, dir.console(), networked)
 	return spawn(j, binary, append([]string{nameTag + string(dir)}, args...), log, files...)

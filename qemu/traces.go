@@ -59,6 +59,7 @@ func (d runDir) traces() (traces []coppice.Trace) {
 		t.Name = filepath.Join(string(d), file.Name())
 		switch t.Name {
 		case d.record():
+			traces = append(traces, d.groupTraces()...)
 			t.Kind = coppice.TraceRecord
 		case d.qmp(), d.agent():
 			t.Kind = coppice.TraceSocket
@@ -70,6 +71,22 @@ func (d runDir) traces() (traces []coppice.Trace) {
 			t.Kind = coppice.TraceStray
 		}
 		traces = append(traces, t)
+	}
+	return traces
+}
+
+// groupTraces lists the directories of the control group of a run.
+func (d runDir) groupTraces() (traces []coppice.Trace) {
+	r, err := d.readRecord()
+	if err != nil {
+		return nil // it is being removed
+	}
+	t := ownedBy(d.name())
+	t.Kind = coppice.TraceGroup
+	for _, t.Name = range r.Groups {
+		if _, err := os.Stat(t.Name); err == nil {
+			traces = append(traces, t)
+		}
 	}
 	return traces
 }

@@ -38,6 +38,7 @@ type config struct {
 	spares           string
 	husks            string
 	vmUsers          string
+	vmDiskRate       string
 	history          string
 	afterReboot      string
 	requestRate      string
@@ -95,6 +96,8 @@ func (c *config) settings() []setting {
 			"what becomes of VMs that ran when the host was rebooted: stopped, or start to boot them again", &c.afterReboot, oneOf("stopped", "start")},
 		{"vm-users", "COPPICE_VM_USERS", qemu.DefaultUsers.String(),
 			"user ids that VMs run as, each VM as one of its own; no account of the host may be among them", &c.vmUsers, vmUsers},
+		{"vm-disk-rate", "COPPICE_VM_DISK_RATE", "1G",
+			"how much a VM may read of the disk in a second, and how much write, where the host can limit that; 0 is no limit", &c.vmDiskRate, sizeOrNone},
 		{"history-days", "COPPICE_HISTORY_DAYS", "30",
 			"days for which what happened to a VM is kept after it was deleted", &c.history, count},
 		{"memory-reserve", "COPPICE_MEMORY_RESERVE", "1G",

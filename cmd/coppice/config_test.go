@@ -49,6 +49,7 @@ func TestConfigPrecedence(t *testing.T) {
 		spares:        "2",
 		husks:         "2",
 		vmUsers:       "2000000000-2000065535",
+		vmDiskRate:    "1G",
 		history:       "30",
 		afterReboot:   "stopped",
 		requestRate:   "200",

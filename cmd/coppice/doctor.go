@@ -67,6 +67,7 @@ func (m *Main) findings(ctx context.Context) []finding {
 		m.findImage(),
 		m.findAccelerator(),
 		findNetwork(),
+		m.findConfinement(),
 		m.findDaemon(),
 		m.findAPI(ctx),
 		m.findSSH(),
@@ -234,6 +235,30 @@ func (m *Main) findAhead(ctx context.Context) finding {
 		memory += kib(pss) >> 10
 	}
 	f.Text = fmt.Sprintf("%d processes wait for the next creates and forks; they take %s of memory (--spares and --husks say how many)", len(ahead), mib(memory))
+	return f
+}
+
+// findConfinement says what keeps VMs from the host and from each other, where the
+// daemon is, or would be.
+func (m *Main) findConfinement() finding {
+	f := finding{Name: "confinement"}
+	pid := os.Getpid()
+	if p, err := m.config.dir().Daemon(); err == nil {
+		pid = p.PID
+	}
+	there, missing, err := qemu.Limited(pid)
+	if err != nil {
+		f.Broken, f.Text, f.Fix = true, err.Error(), "mount /proc"
+		return f
+	}
+	f.Text = "each VM is a user of its own, without rights, in namespaces of its own"
+	if len(there) > 0 {
+		f.Text += "; limited by control groups: " + strings.Join(there, ", ")
+	}
+	if len(missing) > 0 {
+		f.Text += "; not limited: " + strings.Join(missing, ", ")
+		f.Fix = "mount control groups with these controllers at /sys/fs/cgroup, or a VM can take all that there is of it"
+	}
 	return f
 }
 

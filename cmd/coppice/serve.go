@@ -128,7 +128,11 @@ func openDaemon(ctx context.Context, c config, log *slog.Logger) (_ *daemon, err
 	if err != nil {
 		return nil, err
 	}
-	vmm := qemu.New(qemu.Config{RunDir: dir.Run(), Accel: accel, Tap: network.Tap, Users: users, Log: log})
+	diskRate, err := parseMiB(c.vmDiskRate)
+	if err != nil {
+		return nil, err
+	}
+	vmm := qemu.New(qemu.Config{RunDir: dir.Run(), Accel: accel, Tap: network.Tap, Users: users, IOBytes: diskRate << 20, Log: log})
 	d.closers = append(d.closers, func() error { vmm.Close(); return nil })
 	d.manager, err = lifecycle.Open(ctx, lifecycle.Config{
 		Store: failports.Store(nil, db), Captures: failports.Captures(nil, db), Quotas: db, History: db,

@@ -83,6 +83,7 @@ func (u unit) installed() bool {
 }
 
 // text is the unit's file. KillMode=process: the VMs are not the daemon's to end.
+// The accounting has systemd provide the controllers that limit VMs, beside the unit.
 func (u unit) text(d Dir, args []string) string {
 	quoted := make([]string, len(args))
 	for i, a := range args {
@@ -96,6 +97,10 @@ After=network.target local-fs.target
 Type=notify
 ExecStart=%[2]s
 KillMode=process
+CPUAccounting=yes
+MemoryAccounting=yes
+TasksAccounting=yes
+IOAccounting=yes
 Restart=on-failure
 TimeoutStartSec=120
 StandardOutput=append:%[3]s

@@ -20,6 +20,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/coppice-vm/coppice/internal/thread"
+	"github.com/coppice-vm/coppice/qemu/cgroup"
 )
 
 // A Jail is what a program gets to see of the host, under the names that it has
@@ -35,6 +36,8 @@ type Jail struct {
 	Blank []Blank
 	// Devices are devices that the program may use whatever their own mode says.
 	Devices []string
+	// Groups are the directories of its control group, if it has one.
+	Groups []string
 	// Dir is an existing directory of the host. The jail's root is mounted there,
 	// in a namespace that nobody else sees, while it is being made.
 	Dir string
@@ -51,6 +54,11 @@ type Blank struct {
 // to be waited for.
 func (j Jail) Start(binary string, argv []string, files []*os.File) (pid, pidfd int, err error) {
 	err = thread.Run(func() error {
+		group, err := cgroup.Join(j.Groups)
+		if err != nil {
+			return fmt.Errorf("join a control group: %w", err)
+		}
+		defer group.Close()
 		if err := j.enter(); err != nil {
 			return err
 		}
@@ -60,6 +68,7 @@ func (j Jail) Start(binary string, argv []string, files []*os.File) (pid, pidfd 
 			Files: files,
 			Sys: &unix.SysProcAttr{
 				Setsid: true, PidFD: &pidfd,
+				UseCgroupFD: group != nil, CgroupFD: int(group.Fd()),
 				Cloneflags: unix.CLONE_NEWPID | unix.CLONE_NEWIPC | unix.CLONE_NEWUTS | unix.CLONE_NEWNET,
 				Credential: &syscall.Credential{Uid: uint32(j.User), Gid: uint32(j.User)},
 			},
