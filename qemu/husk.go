@@ -56,7 +56,7 @@ func (h *Hypervisor) prepare(ctx context.Context, m coppice.Machine, dir runDir)
 		return nil, errors.Join(err, dir.clear())
 	}
 	prepared := &husk{machine: m, proc: proc}
-	if err := prepared.survey(ctx, dir); err != nil {
+	if err := errors.Join(awaitQMP(ctx, dir), prepared.survey()); err != nil {
 		err = explain(ctx, err, dir, proc)
 		proc.release()
 		return nil, errors.Join(err, dir.clear())
@@ -64,15 +64,19 @@ func (h *Hypervisor) prepare(ctx context.Context, m coppice.Machine, dir runDir)
 	return prepared, nil
 }
 
-// survey waits until QEMU takes commands, and finds out what filling it will take.
-func (p *husk) survey(ctx context.Context, dir runDir) error {
+// awaitQMP waits until QEMU takes commands.
+func awaitQMP(ctx context.Context, dir runDir) error {
 	ctx, cancel := context.WithTimeout(ctx, commandTimeout)
 	defer cancel()
 	client, err := qmp.Dial(ctx, dir.qmp(), func(qmp.Event) {})
-	if err != nil {
-		return err
+	if err == nil {
+		client.Close()
 	}
-	client.Close()
+	return err
+}
+
+// survey finds out what filling the husk will take, once it takes commands.
+func (p *husk) survey() error {
 	base, err := jail.Stat(p.proc.pid, p.machine.Memory)
 	if err != nil {
 		return err
@@ -118,9 +122,7 @@ func (h *Hypervisor) startPrepared(ctx context.Context, m coppice.Machine, dir r
 
 // fill begins a run of m in a husk that fits it, or leaves nothing of that.
 func (h *Hypervisor) fill(ctx context.Context, m coppice.Machine, dir runDir, p *husk) (*run, error) {
-	r, err := dir.readRecord()
-	r.Machine = m
-	if err := errors.Join(err, dir.writeRecord(r), dir.beginConsole(m)); err != nil {
+	if err := dir.beginConsole(m); err != nil {
 		return nil, errors.Join(err, p.discard(ctx, dir))
 	}
 	return h.enliven(ctx, m, dir, p.proc, p.begin)
@@ -136,6 +138,9 @@ func (p *husk) fits(m coppice.Machine) bool {
 // begin gives the husk the memory and the devices of r's machine, lets the guest
 // go, and returns when it executes.
 func (p *husk) begin(ctx context.Context, r *run) error {
+	if err := r.dir.amendRecord(r.machine); err != nil {
+		return err
+	}
 	memory, err := os.Open(r.machine.Memory)
 	if err != nil {
 		return err

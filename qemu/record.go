@@ -45,7 +45,17 @@ type record struct {
 	Groups []string `json:",omitempty"` // directories of its control group
 }
 
-// writeRecord remembers a process about to be started, or what it has become.
+// amendRecord remembers what a process that was started is from now on.
+func (d runDir) amendRecord(m coppice.Machine) error {
+	r, err := d.readRecord()
+	if err != nil {
+		return err
+	}
+	r.Machine = m
+	return d.writeRecord(r)
+}
+
+// writeRecord remembers a process about to be started.
 func (d runDir) writeRecord(r record) error {
 	b, err := json.MarshalIndent(r, "", "\t")
 	if err != nil {

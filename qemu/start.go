@@ -45,13 +45,6 @@ func (h *Hypervisor) start(ctx context.Context, m coppice.Machine, dir runDir) (
 	if err := checkMemory(m); err != nil {
 		return nil, err
 	}
-	if m.Boot == nil {
-		p, err := h.prepare(ctx, m, dir)
-		if err != nil {
-			return nil, err
-		}
-		return h.fill(ctx, m, dir, p)
-	}
 	if err := h.vacant(dir); err != nil {
 		return nil, err
 	}
@@ -62,7 +55,16 @@ func (h *Hypervisor) start(ctx context.Context, m coppice.Machine, dir runDir) (
 	if err != nil {
 		return nil, errors.Join(err, dir.clear())
 	}
-	return h.enliven(ctx, m, dir, proc, func(ctx context.Context, r *run) error { return r.begin(ctx) })
+	return h.enliven(ctx, m, dir, proc, func(ctx context.Context, r *run) error {
+		if m.Boot != nil {
+			return r.begin(ctx)
+		}
+		p := &husk{machine: m, proc: proc}
+		if err := p.survey(); err != nil {
+			return err
+		}
+		return p.begin(ctx, r)
+	})
 }
 
 // enliven makes a run of a process that begin lets go, or ends the process and

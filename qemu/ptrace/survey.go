@@ -37,6 +37,7 @@ func survey(pid int) (found code, big []Area, err error) {
 		return found, nil, err
 	}
 	defer memory.Close()
+	var likely, others []Area // to have the code
 	for lines := bufio.NewScanner(maps); lines.Scan(); {
 		var area Area
 		var perms string
@@ -44,12 +45,17 @@ func survey(pid int) (found code, big []Area, err error) {
 			continue
 		}
 		switch {
+		case perms == "r-xp" && strings.Contains(lines.Text(), "/libc"):
+			likely = append(likely, area)
 		case perms == "r-xp":
-			if err := found.search(memory, area); err != nil {
-				return found, nil, err
-			}
+			others = append(others, area)
 		case strings.HasPrefix(perms, "rw") && strings.HasSuffix(perms, "p") && area.End-area.Start >= bigMapping:
 			big = append(big, area)
+		}
+	}
+	for _, area := range append(likely, others...) {
+		if err := found.search(memory, area); err != nil {
+			return found, nil, err
 		}
 	}
 	if found.enter == 0 || found.restorer == 0 {
