@@ -66,6 +66,10 @@ type Run interface {
 	// Wait returns how the run ended, when it has: the process is gone, or the
 	// guest will execute nothing more. Then Kill cleans up. An error is ctx's.
 	Wait(ctx context.Context) (Exit, error)
+	// Waits returns what the guest waits for, in a sentence, if it does not
+	// execute for want of it and goes on by itself when it is there; else nothing.
+	// changed is closed when that has changed.
+	Waits() (what string, changed <-chan struct{})
 	// Capture freezes the guest, writes its memory, devices and disk to the
 	// files of dst, which do not exist yet, and lets it go on unless leave is
 	// LeavePaused. On failure the guest goes on and dst's files may be there in part.

@@ -29,6 +29,8 @@ type HypervisorHost struct {
 	Refill func(disk string, c coppice.CaptureFiles)
 	// Crash ends the process of the VM's run behind the hypervisor's back.
 	Crash func(coppice.VMID)
+	// Starve has no space left for the disk of a VM, until it is fed.
+	Starve func(coppice.Machine) (feed func())
 }
 
 // patience bounds every wait for a guest. It is long because guests are slow
@@ -50,6 +52,7 @@ func TestHypervisor(t *testing.T, host HypervisorHost) {
 		{"captures a capture's child", capturesNested},
 		{"leaves a guest paused", capturesPaused},
 		{"goes on after a failed capture", captureFails},
+		{"says that a guest waits", guestWaits},
 		{"tells how a guest ended", guestEnds},
 		{"kills", kills},
 		{"has one run for a VM", startsOnce},
@@ -244,6 +247,48 @@ func capturesPaused(t *testing.T, e *hypervisorExam) {
 	e.holds("child", e.start(e.Restore(m, c)), seedValue, seedBlock)
 	must(t, r.Resume(e.ctx()))
 	e.holds("guest", r, seedValue, seedBlock)
+}
+
+// A guest whose disk has no space waits, says so, and goes on by itself.
+func guestWaits(t *testing.T, e *hypervisorExam) {
+	m, r := e.restore()
+	if what, _ := r.Waits(); what != "" {
+		t.Errorf("it waits, and %s", what)
+	}
+	feed := e.Starve(m)
+	written := make(chan error, 1)
+	go func() {
+		_, err := ask(e.ctx(), r, "write", "fill 20")
+		written <- err
+	}()
+	e.await(r, true)
+	select {
+	case err := <-written:
+		t.Errorf("it wrote where there is no space (%v)", err)
+	default:
+	}
+	feed()
+	e.await(r, false)
+	must(t, <-written)
+	if got := e.ask(r, "read", ""); got != "fill 20" {
+		t.Errorf("the disk holds %q", got)
+	}
+}
+
+// await returns when a guest waits for something, or does not any more.
+func (e *hypervisorExam) await(r coppice.Run, waits bool) {
+	e.t.Helper()
+	for {
+		what, changed := r.Waits()
+		if (what != "") == waits {
+			return
+		}
+		select {
+		case <-changed:
+		case <-e.ctx().Done():
+			e.t.Fatalf("what it waits for is still %q", what)
+		}
+	}
 }
 
 func captureFails(t *testing.T, e *hypervisorExam) {

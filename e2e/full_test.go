@@ -2,15 +2,20 @@ package e2e
 
 import (
 	"errors"
+	"fmt"
 	"os"
+	"os/exec"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	"golang.org/x/sys/unix"
 
 	"github.com/coppice-vm/coppice"
 	"github.com/coppice-vm/coppice/api"
+	"github.com/coppice-vm/coppice/client"
 	"github.com/coppice-vm/coppice/internal/reflink/reflinktest"
 )
 
@@ -82,4 +87,58 @@ func fillPool(t *testing.T) (free func()) {
 		t.Skip("the pool has all of a disk, which is not to be filled")
 	}
 	return reflinktest.Fill(t, pool)
+}
+
+// A guest that finds no space for its disk waits, and its VM says so; others can
+// be deleted meanwhile. With space it goes on by itself, and its file system and
+// what it has written are in order.
+func TestGuestWaitsForSpace(t *testing.T) {
+	c := connect(t)
+	vm, other := create(t, c), create(t, c)
+	sh(t, c, vm, `head -c 4M /dev/urandom >/root/before && sha256sum /root/before >/root/sums && sync
+		nohup sh -c 'until [ -e /dev/shm/go ]; do sleep 0.2; done
+			dd if=/dev/zero of=/root/zeroes bs=1M count=300 oflag=direct conv=fsync 2>/dev/shm/said; echo $? >/dev/shm/done' >/dev/null 2>&1 &`)
+
+	free := fillPool(t)
+	sh(t, c, vm, "touch /dev/shm/go")
+	waits := func(info api.VM) bool { return strings.Contains(info.Reason, "waits for space in the pool") }
+	awaitVM(t, c, vm, waits)
+	events, err := c.History(deadline(t), vm, 0)
+	if err != nil || !slices.ContainsFunc(events.Events, func(e api.Event) bool { return strings.Contains(e.Reason, "waits for space") }) {
+		t.Errorf("its history is %+v, %v", events, err)
+	}
+	remove(t, c, other)
+
+	free()
+	awaitVM(t, c, vm, func(info api.VM) bool { return info.State == api.Running && info.Reason == "" })
+	got := sh(t, c, vm, `until [ -e /dev/shm/done ]; do sleep 0.2; done; cat /dev/shm/done
+		stat -c %s /root/zeroes; tr -d '\0' </root/zeroes | wc -c; sha256sum --quiet -c /root/sums
+		dmesg | grep -iE 'I/O error|EXT4-fs (error|warning)|remount' || true`)
+	if got != fmt.Sprintf("0\n%d\n0\n", 300<<20) {
+		t.Errorf("the guest says:\n%s", got)
+	}
+	if _, err := c.Stop(deadline(t), vm); err != nil {
+		t.Fatal(err)
+	}
+	disk := filepath.Join(install.data.Pool(), "vms", vm, "disk.raw")
+	if out, err := exec.Command("e2fsck", "-fn", disk).CombinedOutput(); err != nil {
+		t.Errorf("its file system is not in order: %v\n%s", err, out)
+	}
+}
+
+// awaitVM waits until the API shows a VM as it is wanted.
+func awaitVM(t *testing.T, c *client.Client, vm string, wanted func(api.VM) bool) {
+	t.Helper()
+	ctx := deadline(t)
+	for {
+		info, err := c.VM(ctx, vm)
+		if err == nil && wanted(info) {
+			return
+		}
+		select {
+		case <-ctx.Done():
+			t.Fatalf("the VM is not as it was to be: %+v, %v", info, err)
+		case <-time.After(50 * time.Millisecond):
+		}
+	}
 }

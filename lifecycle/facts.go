@@ -1,6 +1,7 @@
 package lifecycle
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"time"
@@ -11,7 +12,10 @@ import (
 // watch waits for the end of a run and sees to what follows from it, unless a
 // verb has ended the run and let go of it.
 func (m *Manager) watch(id coppice.VMID, run coppice.Run) {
+	ctx, over := context.WithCancel(m.base)
+	m.work.Go(func() { m.heed(ctx, id, run) })
 	exit, err := run.Wait(m.base)
+	over()
 	if err != nil || exit.Kind == coppice.ExitKilled {
 		return
 	}
@@ -57,6 +61,48 @@ func (m *Manager) followUp(id coppice.VMID, run coppice.Run, exit coppice.Exit) 
 		}
 		m.flightOver(m.base, id)
 	}
+}
+
+// heed puts it in the history when the guest of a run begins to wait for
+// something, and when it goes on, until ctx ends.
+func (m *Manager) heed(ctx context.Context, id coppice.VMID, run coppice.Run) {
+	told := ""
+	for {
+		what, changed := run.Waits()
+		if what != told {
+			m.note(ctx, id, cmp.Or(what, "the guest has what it waited for and goes on"))
+			told = what
+		}
+		select {
+		case <-changed:
+		case <-ctx.Done():
+			return
+		}
+	}
+}
+
+// sayWhy says of a VM whose guest waits for something what that is. It is on no
+// record, which a crash could leave wrong.
+func (m *Manager) sayWhy(vm *coppice.VM) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	e := m.vms[vm.ID]
+	if e == nil || e.run == nil || vm.State != coppice.Running {
+		return
+	}
+	if what, _ := e.run.Waits(); what != "" {
+		vm.Reason = what
+	}
+}
+
+// note puts what has happened to a VM that runs in its history.
+func (m *Manager) note(ctx context.Context, id coppice.VMID, reason string) {
+	event := coppice.Event{At: time.Now().UTC(), Verb: coppice.Idle, State: coppice.Running, Reason: reason}
+	_, err := m.Store.UpdateVM(ctx, id, func(*coppice.VM) error { return nil }, event)
+	if err != nil && ctx.Err() == nil && !errors.Is(err, coppice.ErrNoVM) {
+		m.Log.Error("cannot write down what has happened to a VM", "vm", id, "reason", reason, "error", err)
+	}
+	m.tell()
 }
 
 // follow returns the request that the end of a VM's run leads to.

@@ -129,3 +129,29 @@ func TestFollow(t *testing.T) {
 		t.Errorf("%v, want %v", got, want)
 	}
 }
+
+// A guest that waits for space is shown to, and is in the history, until it goes on.
+func TestGuestWaits(t *testing.T) {
+	idly(t, func(t *testing.T, h *host) {
+		vm := h.createIdle(0, coppice.Persistence{})
+		const what = "the guest waits for space"
+		h.hv.Starve(vm.ID, what)
+		synctest.Wait()
+		if now, err := h.VM(t.Context(), alice, vm.ID); err != nil || now.State != coppice.Running || now.Reason != what {
+			t.Errorf("the VM is %s because of %q, %v", now.State, now.Reason, err)
+		}
+		all, err := h.VMs(t.Context(), alice, false)
+		if err != nil || len(all) != 1 || all[0].Reason != what {
+			t.Errorf("the list is %+v, %v", all, err)
+		}
+		h.hv.Starve(vm.ID, "")
+		synctest.Wait()
+		if now, err := h.VM(t.Context(), alice, vm.ID); err != nil || now.Reason != "" {
+			t.Errorf("the VM is %s because of %q, %v", now.State, now.Reason, err)
+		}
+		want := []string{": running, " + what, ": running, the guest has what it waited for and goes on"}
+		if story := h.story(vm.ID); len(story) < 2 || cmp.Diff(want, story[len(story)-2:]) != "" {
+			t.Errorf("the story ends with %q, want %q", story, want)
+		}
+	})
+}

@@ -228,6 +228,7 @@ func (m *Manager) VM(ctx context.Context, account coppice.AccountID, id coppice.
 		return coppice.VM{}, notFound(id, err)
 	}
 	m.latest(&vm)
+	m.sayWhy(&vm)
 	return vm, nil
 }
 
@@ -236,6 +237,7 @@ func (m *Manager) VMs(ctx context.Context, account coppice.AccountID, deleted bo
 	vms, err := m.Store.VMs(ctx, coppice.VMFilter{Account: account, Deleted: deleted})
 	for i := range vms {
 		m.latest(&vms[i])
+		m.sayWhy(&vms[i])
 	}
 	return vms, err
 }

@@ -198,3 +198,18 @@ func (h *Hypervisor) Peek(id coppice.VMID) []byte {
 	}
 	return nil
 }
+
+// Starve has the guest of a VM wait for something, in a sentence, until it is
+// starved of nothing.
+func (h *Hypervisor) Starve(id coppice.VMID, what string) {
+	h.host.mu.Lock()
+	defer h.host.mu.Unlock()
+	p := h.host.processes[id]
+	if p == nil || p.waits == what {
+		return
+	}
+	p.waits = what
+	close(p.news)
+	p.news = make(chan struct{})
+	p.changed.Broadcast()
+}

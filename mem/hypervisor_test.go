@@ -28,6 +28,10 @@ func TestHypervisor(t *testing.T) {
 			m.Boot = &image
 			return m
 		},
+		Starve: func(m coppice.Machine) func() {
+			h.Starve(m.VM, "it waits for space")
+			return func() { h.Starve(m.VM, "") }
+		},
 		NewCapture: func() coppice.CaptureFiles {
 			files, err := pool.BeginCapture(t.Context(), coppice.NewCaptureID())
 			if err != nil {

@@ -20,17 +20,22 @@ type process struct {
 	ended    chan struct{}   // closed when exit is set
 	gone     context.Context // ends when the process is gone
 	vanish   context.CancelFunc
-	changed  sync.Cond // pausedBy or exit changed
+	changed  sync.Cond // pausedBy, waits or exit changed
 
 	// guarded by host.mu
 	memory   []byte
 	exit     coppice.Exit
-	over     bool        // exit is set
-	pausedBy *Hypervisor // nil while the guest executes
+	over     bool          // exit is set
+	pausedBy *Hypervisor   // nil while the guest executes
+	waits    string        // for what
+	news     chan struct{} // closed when waits has changed
 }
 
 func newProcess(h *host, m coppice.Machine, memory []byte) *process {
-	p := &process{host: h, machine: m, began: time.Now(), memory: memory, ended: make(chan struct{})}
+	p := &process{
+		host: h, machine: m, began: time.Now(), memory: memory,
+		ended: make(chan struct{}), news: make(chan struct{}),
+	}
 	p.gone, p.vanish = context.WithCancel(context.Background())
 	p.changed.L = &h.mu
 	return p
@@ -87,6 +92,13 @@ func (r *run) Wait(ctx context.Context) (coppice.Exit, error) {
 	case <-ctx.Done():
 		return coppice.Exit{}, context.Cause(ctx)
 	}
+}
+
+// Waits implements [coppice.Run].
+func (r *run) Waits() (what string, changed <-chan struct{}) {
+	r.p.host.mu.Lock()
+	defer r.p.host.mu.Unlock()
+	return r.p.waits, r.p.news
 }
 
 // Capture implements [coppice.Run].
@@ -152,7 +164,7 @@ type guest struct{ p *process }
 func (g guest) run(f func() error) error {
 	g.p.host.mu.Lock()
 	defer g.p.host.mu.Unlock()
-	for g.p.pausedBy != nil && !g.p.over {
+	for (g.p.pausedBy != nil || g.p.waits != "") && !g.p.over {
 		g.p.changed.Wait()
 	}
 	if err := g.p.alive(); err != nil {

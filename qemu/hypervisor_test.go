@@ -9,6 +9,7 @@ import (
 
 	"github.com/coppice-vm/coppice"
 	"github.com/coppice-vm/coppice/conformance"
+	"github.com/coppice-vm/coppice/internal/reflink/reflinktest"
 	"github.com/coppice-vm/coppice/qemu"
 )
 
@@ -34,6 +35,7 @@ func TestHypervisor(t *testing.T) {
 			return h.restore(m, c)
 		},
 		Refill: h.refill,
+		Starve: func(coppice.Machine) func() { return reflinktest.Fill(t, h.dir) },
 		Crash: func(id coppice.VMID) {
 			if err := syscall.Kill(h.pid(id), syscall.SIGKILL); err != nil {
 				t.Error(err)

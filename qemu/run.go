@@ -15,10 +15,6 @@ import (
 	"github.com/coppice-vm/coppice/qemu/qmp"
 )
 
-// retryInterval is how long a guest whose disk could not be written waits
-// before it tries again.
-const retryInterval = 5 * time.Second
-
 // A run is one QEMU, attached to.
 type run struct {
 	hypervisor *Hypervisor
@@ -38,6 +34,8 @@ type run struct {
 	paused       bool       // Capture left it so
 	freezer      *ptrace.Freezer
 	triedFreezer bool
+
+	waits waits
 
 	ending sync.Once
 	ended  chan struct{} // closed when exit is known
@@ -145,7 +143,7 @@ func (r *run) watch() {
 	trimming := time.NewTicker(trimInterval)
 	defer trimming.Stop()
 	lost := r.qmp.Done()
-	var retry <-chan time.Time
+	var retry, settled <-chan time.Time
 	for {
 		select {
 		case <-r.proc.gone:
@@ -162,11 +160,17 @@ func (r *run) watch() {
 				r.log.Warn("ask why the guest stopped", "err", err)
 			}
 			if stalled {
-				r.log.Warn("the guest waits for its disk to be writable", "disk", r.machine.Disk)
-				retry = time.After(retryInterval)
+				if what := r.whatFor(); r.waits.set(what) {
+					r.log.Warn(what, "disk", r.machine.Disk)
+				}
+				retry, settled = time.After(retryInterval), nil
 			}
+		case <-settled:
+			settled = nil
+			r.waits.set("")
+			r.log.Info("the guest has written to its disk what it could not before")
 		case <-retry:
-			retry = nil
+			retry, settled = nil, time.After(settleTime)
 			if err := r.unstall(context.Background()); err != nil {
 				r.log.Warn("let the guest try its disk again", "err", err)
 			}
