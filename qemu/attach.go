@@ -7,6 +7,7 @@ import (
 	"slices"
 
 	"github.com/coppice-vm/coppice"
+	"github.com/coppice-vm/coppice/qemu/cgroup"
 )
 
 // Attach implements [coppice.Hypervisor].
@@ -48,6 +49,10 @@ func (h *Hypervisor) attach(ctx context.Context, dir runDir) (*run, error) {
 	m := record.Machine
 	if m.Boot == nil && m.State == "" { // it was prepared and never started
 		return nil, errors.Join(coppice.ErrNoRun, (&husk{proc: proc}).discard(ctx, dir))
+	}
+	// Of version 2 they may have been lost with the daemon's unit.
+	if err := cgroup.Set(record.Groups, h.limits(m)); err != nil {
+		h.log.Warn("the VM runs on without limits of what it takes of the host", "vm", m.VM, "because", err)
 	}
 	r, err := h.connect(ctx, m, dir, proc)
 	if err != nil {

@@ -83,7 +83,8 @@ func (u unit) installed() bool {
 }
 
 // text is the unit's file. KillMode=process: the VMs are not the daemon's to end.
-// The accounting has systemd provide the controllers that limit VMs, beside the unit.
+// The accounting, and the weight that all units have, make systemd provide the
+// controllers that limit VMs, which have their groups beside the unit.
 func (u unit) text(d Dir, args []string) string {
 	quoted := make([]string, len(args))
 	for i, a := range args {
@@ -97,7 +98,7 @@ After=network.target local-fs.target
 Type=notify
 ExecStart=%[2]s
 KillMode=process
-CPUAccounting=yes
+CPUWeight=100
 MemoryAccounting=yes
 TasksAccounting=yes
 IOAccounting=yes

@@ -117,14 +117,21 @@ func Make(dirs []string, l Limits) (err error) {
 			err = errors.Join(err, Remove(dirs))
 		}
 	}()
+	for _, dir := range dirs {
+		if err := os.Mkdir(dir, 0o755); err != nil {
+			return err
+		}
+	}
+	return Set(dirs, l)
+}
+
+// Set sets the limits of a group that is there.
+func Set(dirs []string, l Limits) error {
 	files, err := l.files()
 	if err != nil {
 		return err
 	}
 	for _, dir := range dirs {
-		if err := os.Mkdir(dir, 0o755); err != nil {
-			return err
-		}
 		for name, value := range files {
 			name = filepath.Join(dir, name)
 			if !exists(name) { // of another controller, or the other version
