@@ -5,7 +5,7 @@
 
 GO_BUILD = env CGO_ENABLED=0 go build -trimpath -ldflags='-s -w'
 
-.PHONY: up down purge build test docs check fuzz sweep clean
+.PHONY: up down purge build test docs check vuln fuzz sweep clean
 
 up: build
 	@bin/coppice up
@@ -30,6 +30,10 @@ docs:
 
 check:
 	@scripts/check
+
+# Needs the internet: no part of check.
+vuln:
+	@scripts/vuln
 
 fuzz:
 	@scripts/fuzz 60s
