@@ -193,12 +193,12 @@ func TestHundredMegabytesOfOutput(t *testing.T) {
 	}
 }
 
-// A gigabyte goes in and comes out without the daemon holding it.
-func TestGigabyteFile(t *testing.T) {
+// A large file goes in and comes out without the daemon or the agent holding it.
+func TestLargeFile(t *testing.T) {
 	c := connect(t)
 	vm := create(t, c)
 	before := peakMemory(t)
-	const size = 1 << 30
+	const size, most = 256 << 20, 64 << 20
 	ctx, cancel := context.WithTimeout(t.Context(), 5*callDeadline) // an emulated guest takes its time
 	defer cancel()
 	sent, received := sha256.New(), sha256.New()
@@ -217,8 +217,13 @@ func TestGigabyteFile(t *testing.T) {
 	if !bytes.Equal(sent.Sum(nil), received.Sum(nil)) {
 		t.Error("what came out is not what went in")
 	}
-	if grown := peakMemory(t) - before; grown > 100<<20 {
+	if grown := peakMemory(t) - before; grown > most {
 		t.Errorf("the daemon grew by %d MiB", grown>>20)
+	}
+	agent := sh(t, c, vm, "grep VmHWM /proc/$(pgrep -o coppice-agent)/status")
+	var peak int64 // in KiB
+	if _, err := fmt.Sscanf(agent, "VmHWM: %d kB", &peak); err != nil || peak<<10 > most {
+		t.Errorf("the agent's most is %q, %v", agent, err)
 	}
 }
 
