@@ -153,11 +153,9 @@ func (all *terminals) hangUp() {
 	ends.Wait()
 }
 
+// running reports whether the program has not ended, as who is attached is told.
 func (t *terminal) running() bool {
-	select {
-	case <-t.done:
-		return false
-	default:
-		return true
-	}
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	return t.ended == nil
 }

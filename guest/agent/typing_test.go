@@ -4,6 +4,8 @@ import (
 	"fmt"
 	"io"
 	"testing"
+
+	"github.com/coppice-vm/coppice/guest/wire"
 )
 
 // What a typist types is taken once, and few typists are remembered.
@@ -47,7 +49,7 @@ func TestTypists(t *testing.T) {
 	if err := terminal.take("alice", 3, []byte("d"), attached); err != errLeft {
 		t.Errorf("taken from who has left, for whom there was no room: %v", err)
 	}
-	close(terminal.done)
+	terminal.ended = new(wire.Ended)
 	if err := terminal.take("alice", 3, []byte("d"), attached); err != io.ErrClosedPipe {
 		t.Errorf("taken after the end: %v", err)
 	}
