@@ -5,7 +5,7 @@
 
 GO_BUILD = env CGO_ENABLED=0 go build -trimpath -ldflags='-s -w'
 
-.PHONY: up down purge build test docs check vuln fuzz sweep clean
+.PHONY: up down purge build deb test-deb test docs check vuln fuzz sweep clean
 
 up: build
 	@bin/coppice up
@@ -21,6 +21,17 @@ purge: build
 build:
 	@scripts/step 'guest agent' $(GO_BUILD) -buildvcs=false -o bin/coppice-agent ./cmd/coppice-agent
 	@scripts/step 'coppice' $(GO_BUILD) -o bin/coppice ./cmd/coppice
+
+# The version is that of the last commit, and so are all times in the package:
+# the same commit makes the same bytes.
+deb: build
+	@scripts/step 'manual' go test ./cmd/coppice -count=1 -run TestManual -out $(CURDIR)/bin/manual
+	@gzip -9nf bin/manual/man/*.1
+	@rm -f bin/*.deb
+	@scripts/step 'package' scripts/deb
+
+test-deb: deb
+	@scripts/test-deb
 
 test: build
 	@scripts/test
