@@ -12,8 +12,10 @@ import (
 	"strconv"
 	"strings"
 	"sync"
-	"syscall"
 	"testing"
+	"time"
+
+	"golang.org/x/sys/unix"
 
 	"github.com/coppice-vm/coppice"
 	"github.com/coppice-vm/coppice/api"
@@ -323,9 +325,21 @@ func peakMemory(t *testing.T) int64 {
 	return 0
 }
 
+// kill kills a process, and returns when it is gone.
 func kill(t *testing.T, pid int) {
 	t.Helper()
-	if err := syscall.Kill(pid, syscall.SIGKILL); err != nil {
+	fd, err := unix.PidfdOpen(pid, 0)
+	if err != nil {
 		t.Fatal(err)
+	}
+	defer unix.Close(fd)
+	if err := unix.PidfdSendSignal(fd, unix.SIGKILL, nil, 0); err != nil {
+		t.Fatal(err)
+	}
+	gone := []unix.PollFd{{Fd: int32(fd), Events: unix.POLLIN}}
+	for deadline := time.Now().Add(callDeadline); gone[0].Revents == 0; {
+		if _, err := unix.Poll(gone, 1000); err != nil && err != unix.EINTR || time.Now().After(deadline) {
+			t.Fatalf("process %d does not end: %v", pid, err)
+		}
 	}
 }
