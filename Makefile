@@ -49,8 +49,9 @@ vuln:
 fuzz:
 	@scripts/fuzz 60s
 
-sweep:
+sweep: build
 	@scripts/sweep . -all -cycles 2000 -model-time 1m
+	@go test -v -timeout 30m -run TestDaemonDiesAtPoints ./e2e -deaths 100
 
 clean:
 	@rm -rf bin

@@ -1,0 +1,172 @@
+package e2e
+
+import (
+	"errors"
+	"flag"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/coppice-vm/coppice/api"
+	"github.com/coppice-vm/coppice/client"
+	"github.com/coppice-vm/coppice/internal/failpoint"
+	"github.com/coppice-vm/coppice/internal/host"
+)
+
+var deaths = flag.Int("deaths", 4, "at how many points a daemon with real VMs dies; others every day")
+
+// A death is of a daemon, in the middle of something that it is doing.
+type death struct {
+	verb, point string
+	before, ask func(t *testing.T, c *client.Client, vm string) error
+	states      []api.State // that the VM may be in afterwards
+}
+
+var allDeaths = []death{
+	{"suspend", "Captures.InsertCapture/done", nil, suspendVM, []api.State{api.Running}},
+	{"suspend", "Run.Capture/done", nil, suspendVM, []api.State{api.Running}},
+	{"suspend", "Pool.SyncCapture/done", nil, suspendVM, []api.State{api.Running}},
+	{"suspend", "Run.Kill", nil, suspendVM, []api.State{api.Suspended}},
+	{"suspend", "Network.TearDown", nil, suspendVM, []api.State{api.Suspended}},
+	{"resume", "Hypervisor.Discard/done", suspendVM, startVM, []api.State{api.Running}},
+	{"resume", "Network.SetUp/done", suspendVM, startVM, []api.State{api.Running}},
+	{"resume", "Hypervisor.Start/done", suspendVM, startVM, []api.State{api.Running}},
+	{"resume", "Guest.Connect/done", suspendVM, startVM, []api.State{api.Running}},
+	{"snapshot", "Run.Capture/done", nil, snapshotVM, []api.State{api.Running}},
+	{"snapshot", "Captures.UpdateCapture", nil, snapshotVM, []api.State{api.Running}},
+	{"fork", "Pool.CommitCapture/done", nil, forkVM, []api.State{api.Running}},
+	{"fork", "Store.InsertVM/done", nil, forkVM, []api.State{api.Running}},
+	{"fork", "Guest.Connect/done", nil, forkVM, []api.State{api.Running}},
+}
+
+func suspendVM(t *testing.T, c *client.Client, vm string) error {
+	_, err := c.Suspend(deadline(t), vm)
+	return err
+}
+
+func startVM(t *testing.T, c *client.Client, vm string) error {
+	_, err := c.Start(deadline(t), vm, api.StartVM{})
+	return err
+}
+
+func snapshotVM(t *testing.T, c *client.Client, vm string) error {
+	taken, err := c.TakeSnapshot(deadline(t), vm, api.TakeSnapshot{})
+	if err != nil {
+		return err
+	}
+	_, err = c.DeleteSnapshot(deadline(t), taken.SnapshotID)
+	return err
+}
+
+func forkVM(t *testing.T, c *client.Client, vm string) error {
+	_, err := c.Fork(deadline(t), vm, api.ForkVM{Count: new(1)})
+	return err
+}
+
+// The daemon dies at points between two side effects. The next one has the VM in a
+// state that the table allows, with its memory, its processes and its disk, has
+// the host in order, and does what was asked when it is asked again.
+func TestDaemonDiesAtPoints(t *testing.T) {
+	orders, restore := tagged(t)
+	defer restore()
+	c := connect(t)
+	others := vmIDs(t, c)
+	vm := create(t, c)
+	sh(t, c, vm, `head -c 1M /dev/urandom >/root/blob; sha256sum /root/blob >/root/sum; sync; echo in memory >/dev/shm/note
+		(n=0; while sleep 0.1; do n=$((n+1)); echo $n >/dev/shm/new; mv /dev/shm/new /dev/shm/count; done) >/dev/null 2>&1 &`)
+	intact := func(t *testing.T) {
+		t.Helper()
+		script := "cat /dev/shm/note; sha256sum --quiet -c /root/sum && echo whole; a=$(cat /dev/shm/count); sleep 1; test $(cat /dev/shm/count) -gt $a && echo counting"
+		if got := sh(t, c, vm, script); got != "in memory\nwhole\ncounting\n" {
+			t.Errorf("the VM says %q", got)
+		}
+	}
+	first := time.Now().YearDay() * *deaths
+	for i := range min(*deaths, len(allDeaths)) {
+		d := allDeaths[(first+i)%len(allDeaths)]
+		t.Run(d.verb+" at "+strings.ReplaceAll(d.point, "/", " "), func(t *testing.T) {
+			if d.before != nil {
+				if err := d.before(t, c, vm); err != nil {
+					t.Fatal(err)
+				}
+			}
+			pid := daemon(t)
+			if err := os.WriteFile(orders, []byte(d.point+"=kill"), 0o600); err != nil {
+				t.Fatal(err)
+			}
+			answer := d.ask(t, c, vm)
+			awaitDeath(t, pid)
+			restartDaemon(t)
+			settled := func() bool {
+				now, err := c.VM(deadline(t), vm)
+				return err == nil && slices.Contains(d.states, now.State)
+			}
+			for end := time.Now().Add(callDeadline); !settled(); time.Sleep(100 * time.Millisecond) {
+				if time.Now().After(end) {
+					now, err := c.VM(deadline(t), vm)
+					t.Fatalf("the VM is %s (%s), %v; it can be %v. Before it was answered %v", now.State, now.Reason, err, d.states, answer)
+				}
+			}
+			intact(t)
+			if d.before != nil {
+				if err := d.before(t, c, vm); err != nil {
+					t.Fatal(err)
+				}
+			}
+			if err := d.ask(t, c, vm); err != nil {
+				t.Errorf("asked again: %v", err)
+			}
+			intact(t)
+			for _, id := range vmIDs(t, c) {
+				if id != vm && !slices.Contains(others, id) {
+					remove(t, c, id)
+				}
+			}
+			wantFound(t, "at the end", doctorAudits(t), nil)
+		})
+	}
+}
+
+// tagged replaces the daemon, until restore is called, by one of a program that
+// has points, and returns the file that has it die.
+func tagged(t *testing.T) (orders string, restore func()) {
+	t.Helper()
+	dir, program := t.TempDir(), install.program
+	build := exec.Command("go", "build", "-trimpath", "-buildvcs=false", "-tags", "failpoints", "-o", filepath.Join(dir, "coppice"), "../cmd/coppice")
+	build.Env = append(os.Environ(), "CGO_ENABLED=0")
+	if out, err := build.CombinedOutput(); err != nil {
+		t.Fatalf("build: %v\n%s", err, out)
+	}
+	if err := os.Link(filepath.Join(filepath.Dir(program), "coppice-agent"), filepath.Join(dir, "coppice-agent")); err != nil {
+		t.Fatal(err)
+	}
+	orders = filepath.Join(dir, "orders")
+	killDaemon(t)
+	install.program = filepath.Join(dir, "coppice")
+	os.Setenv(failpoint.Env, "@"+orders)
+	restartDaemon(t)
+	return orders, func() {
+		killDaemon(t)
+		install.program = program
+		os.Unsetenv(failpoint.Env)
+		restartDaemon(t)
+	}
+}
+
+// awaitDeath waits until a daemon that is to die has.
+func awaitDeath(t *testing.T, pid int) {
+	t.Helper()
+	for end := time.Now().Add(callDeadline); ; time.Sleep(20 * time.Millisecond) {
+		p, err := install.data.Daemon()
+		if errors.Is(err, host.ErrNoDaemon) || err == nil && p.PID != pid {
+			return
+		}
+		if time.Now().After(end) {
+			t.Fatal("the daemon never came to the point")
+		}
+	}
+}
