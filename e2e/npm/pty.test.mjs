@@ -52,7 +52,9 @@ describe("terminals", { timeout: 240_000 }, () => {
     const shown = screen();
     let exited;
     const end = new Promise((resolve) => { exited = resolve; });
-    const session = await vm.user({ username: "bob" }).pty.open({ exec: "id -un; sleep 1000", onData: shown.onData, onExit: exited });
+    // One process: a shell that hears of a signal between two commands goes on to the second.
+    const exec = "perl -e '$| = 1; print getpwuid($<) . \"\\n\"; sleep 1000'";
+    const session = await vm.user({ username: "bob" }).pty.open({ exec, onData: shown.onData, onExit: exited });
     await shown.shows("bob\r\n");
     session.signal("SIGINT");
     const status = await end;
