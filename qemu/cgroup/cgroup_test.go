@@ -7,6 +7,7 @@ import (
 	"os"
 	"os/exec"
 	"strings"
+	"sync"
 	"syscall"
 	"testing"
 	"time"
@@ -33,13 +34,14 @@ func TestMain(m *testing.M) {
 			}
 		}
 	case "cpu":
+		var spinning sync.WaitGroup
 		for range 4 {
-			go func() {
-				for {
+			spinning.Go(func() {
+				for end := time.Now().Add(2 * time.Second); time.Now().Before(end); {
 				}
-			}()
+			})
 		}
-		time.Sleep(2 * time.Second)
+		spinning.Wait()
 	default:
 		os.Exit(m.Run())
 	}
