@@ -32,11 +32,11 @@ func gone(ctx context.Context, name string) error {
 	}
 	events := os.NewFile(uintptr(watch), "inotify")
 	defer events.Close()
-	stop := context.AfterFunc(ctx, func() { events.Close() })
-	defer stop()
 	if _, err := unix.InotifyAddWatch(watch, filepath.Dir(name), unix.IN_DELETE|unix.IN_MOVED_FROM); err != nil {
 		return fmt.Errorf("watch %s: %w", name, err)
 	}
+	stop := context.AfterFunc(ctx, func() { events.Close() })
+	defer stop()
 	buf := make([]byte, 4096)
 	for {
 		// Looked at after the watch was set, so that no removal is missed.
