@@ -24,9 +24,10 @@ const soon = 20 * time.Second
 
 // impatient returns a harness whose server puts up with next to nothing.
 func impatient(t *testing.T) *harness {
-	h := newHarness(t)
-	h.server.slowest = slowness{sending: 200 * time.Millisecond, taking: 200 * time.Millisecond}
-	return h
+	t.Helper()
+	return newHarness(t, func(s *Server) {
+		s.slowest = slowness{sending: 200 * time.Millisecond, taking: 200 * time.Millisecond}
+	})
 }
 
 // dial connects to the server and sends it what no decent client would.
@@ -107,8 +108,7 @@ func TestBodiesThatDoNotCome(t *testing.T) {
 
 // Headers that do not come are not waited for either.
 func TestHeadersThatDoNotCome(t *testing.T) {
-	h := newHarness(t)
-	h.server.http.ReadHeaderTimeout = 200 * time.Millisecond
+	h := newHarness(t, func(s *Server) { s.http.ReadHeaderTimeout = 200 * time.Millisecond })
 	conn := h.dial("GET /healthz HTTP/1.1\r\nHost: x\r\n")
 	if _, err := io.Copy(io.Discard, conn); errors.Is(err, os.ErrDeadlineExceeded) {
 		t.Error("the connection is kept")

@@ -61,13 +61,17 @@ func newServer(t *testing.T, vms VMs, store access.Store, logs io.Writer) *Serve
 	return s
 }
 
-func newHarness(t *testing.T) *harness {
+// newHarness serves, once the server is as some want it.
+func newHarness(t *testing.T, want ...func(*Server)) *harness {
 	t.Helper()
 	h := &harness{t: t, log: &syncBuffer{}, dir: t.TempDir()}
 	h.vms = newFakeVMs(h.dir)
 	t.Cleanup(func() { endTerminals(h.vms.guest) })
 	h.people = newPeople()
 	h.server = newServer(t, h.vms, h.people, h.log)
+	for _, want := range want {
+		want(h.server)
+	}
 	ts := httptest.NewUnstartedServer(h.server)
 	ts.Config = h.server.http
 	ts.Start()
