@@ -249,7 +249,7 @@ func TestForkOfSuspendedAndStopped(t *testing.T) {
 func TestSuspendAndResume(t *testing.T) {
 	c := connect(t)
 	vm := create(t, c)
-	sh(t, c, vm, "echo in memory >/dev/shm/note; (while true; do date +%s%N >/dev/shm/new; mv /dev/shm/new /dev/shm/beat; sleep 0.1; done) >/dev/null 2>&1 &")
+	sh(t, c, vm, "echo in memory >/dev/shm/note; (while true; do date +%s%N >/dev/shm/new; mv /dev/shm/new /dev/shm/beat; sleep 0.1; done) >/dev/null 2>&1 & until test -e /dev/shm/beat; do sleep 0.1; done")
 	for _, restart := range []bool{false, true} {
 		if _, err := c.Suspend(deadline(t), vm); err != nil {
 			t.Fatal(err)
