@@ -108,7 +108,7 @@ async function look(signal) {
   while (!signal.aborted) {
     if (!document.hidden) await refresh();
     const busy = Object.keys(doing.get()).length > 0 || machines.get()?.some((vm) => transient.includes(vm.state));
-    await sleep(busy ? 700 : 3000, signal);
+    await sleep(busy ? 700 : 1000, signal);
   }
 }
 
