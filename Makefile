@@ -50,7 +50,7 @@ fuzz:
 	@scripts/fuzz 60s
 
 sweep: build
-	@scripts/sweep . -all -cycles 2000 -model-time 1m
+	@GOFLAGS="$$(go env GOFLAGS) -race" scripts/sweep . -all -cycles 2000 -model-time 1m
 	@go test -v -timeout 30m -run TestDaemonDiesAtPoints ./e2e -deaths 100
 
 clean:
