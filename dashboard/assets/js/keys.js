@@ -1,21 +1,21 @@
 // The keyboard: single letters and pairs of them, where nothing is being typed.
 
-import { useEffect } from "../vendor/preact.js";
+import { useEffect, useRef } from "../vendor/preact.js";
 import { Button, html } from "./ui.js";
 
 const typing = (target) => target.closest?.("input, textarea, select, dialog, .shell");
 
 /** Has keys, like "c" or "g t", do things as long as the component is drawn. */
 export function useKeys(keys) {
+  const before = useRef(""); // kept when the component is drawn anew between two keys
   useEffect(() => {
-    let before = "";
     const pressed = (event) => {
       if (event.ctrlKey || event.metaKey || event.altKey || typing(event.target) || document.querySelector("dialog[open]")) return;
-      const act = keys[`${before} ${event.key}`] ?? keys[event.key];
-      before = event.key;
+      const act = keys[`${before.current} ${event.key}`] ?? keys[event.key];
+      before.current = event.key;
       if (!act) return;
       event.preventDefault();
-      before = "";
+      before.current = "";
       act();
     };
     addEventListener("keydown", pressed);
