@@ -131,7 +131,7 @@ func returnTo(r *http.Request) string {
 		return r.URL.RequestURI()
 	}
 	to, err := url.Parse(r.PostFormValue("to"))
-	if err != nil || to.Host != "" || to.Scheme != "" || !strings.HasPrefix(to.Path, "/") || strings.HasPrefix(to.Path, "//") {
+	if err != nil || to.Host != "" || to.Scheme != "" || !strings.HasPrefix(to.EscapedPath(), "/") || strings.HasPrefix(to.Path, "//") {
 		return "/"
 	}
 	return to.RequestURI()

@@ -404,7 +404,7 @@ func TestDropSessions(t *testing.T) {
 
 // Whatever the page is made to send, its visitor stays on this host.
 func FuzzReturnTo(f *testing.F) {
-	for _, to := range []string{"/a?b=c#d", "//evil.example", "///evil.example", `/\evil.example`, "https:evil.example", "/\t/evil.example", "/%2f/evil.example"} {
+	for _, to := range []string{"/a?b=c#d", "//evil.example", "///evil.example", `/\evil.example`, "https:evil.example", "/\t/evil.example", "/%2f/evil.example", "%2f"} {
 		f.Add(to)
 	}
 	f.Fuzz(func(t *testing.T, to string) {
