@@ -415,8 +415,9 @@ func FuzzReturnTo(f *testing.F) {
 		r.Header.Set("Content-Type", "application/x-www-form-urlencoded")
 		got := returnTo(r)
 		at, err := r.URL.Parse(got)
-		// Browsers take a backslash for a slash, and leave out tabs and line ends.
-		if err != nil || at.Host != "host.example" || !strings.HasPrefix(got, "/") || strings.HasPrefix(got, "//") || strings.ContainsAny(got, "\\\t\r\n") {
+		// Browsers take a backslash before the query for a slash, and leave out tabs and line ends.
+		path, _, _ := strings.Cut(got, "?")
+		if err != nil || at.Host != "host.example" || !strings.HasPrefix(path, "/") || strings.HasPrefix(path, "//") || strings.Contains(path, `\`) || strings.ContainsAny(got, "\t\r\n") {
 			t.Errorf("%q leads to %q: %v", to, got, err)
 		}
 	})
