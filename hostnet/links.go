@@ -9,6 +9,7 @@ import (
 	"net/netip"
 	"os"
 	"strings"
+	"time"
 
 	"github.com/vishvananda/netlink"
 	"golang.org/x/sys/unix"
@@ -144,16 +145,24 @@ func openTap() (*os.File, error) {
 }
 
 // Tap opens the host's end of a VM's network card, for the process that is the
-// machine. There can be one. The caller closes it.
+// machine. There can be one; one that was killed has it until the kernel is done
+// with it, which is waited for. The caller closes it.
 func (n *Network) Tap(id coppice.VMID) (tap *os.File, err error) {
-	err = n.use(id, func(g *guest) error {
-		return inside(g.ns, func() (err error) {
-			tap, err = openTap()
-			return err
+	for deadline := time.Now().Add(letGoTime); ; time.Sleep(5 * time.Millisecond) {
+		err = n.use(id, func(g *guest) error {
+			return inside(g.ns, func() (err error) {
+				tap, err = openTap()
+				return err
+			})
 		})
-	})
-	return tap, err
+		if !errors.Is(err, unix.EBUSY) || time.Now().After(deadline) {
+			return tap, err
+		}
+	}
 }
+
+// letGoTime is how long a process that was killed may keep its tap.
+const letGoTime = time.Second
 
 // uplink gives a namespace a way out, if it has none. It is called on the host.
 func uplink(ns *os.File) error {
