@@ -95,10 +95,13 @@ func listener(line string) (api.Port, bool) {
 // merged has each port once, in order. One that is open to the network is.
 func merged(ports []api.Port) []api.Port {
 	slices.SortFunc(ports, func(a, b api.Port) int {
-		if a.Port == b.Port && !a.Loopback {
-			return -1
+		switch {
+		case a.Port != b.Port || a.Loopback == b.Loopback:
+			return a.Port - b.Port
+		case a.Loopback:
+			return 1
 		}
-		return a.Port - b.Port
+		return -1
 	})
 	return slices.CompactFunc(ports, func(a, b api.Port) bool { return a.Port == b.Port })
 }

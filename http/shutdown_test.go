@@ -64,14 +64,7 @@ func TestShutdownCutsOff(t *testing.T) {
 		ran <- err
 	}()
 	<-began
-	ctx, cancel := context.WithCancel(t.Context())
-	cancel()
-	if err := h.server.Shutdown(ctx); !errors.Is(err, context.Canceled) {
-		t.Errorf("shutdown: %v", err)
-	}
-	if err := <-ran; coppice.CodeOf(err) != coppice.CodeUnavailable {
-		t.Errorf("exec: %v", err)
-	}
+	cutOff(t, h, ran)
 }
 
 // A command that somebody waits for in one call is answered when it is cut off.
@@ -85,11 +78,21 @@ func TestShutdownCutsOffExecAwait(t *testing.T) {
 		_, err := c.ExecAwait(context.Background(), id, coppice.ExecSpec{Command: "touch " + began + "; sleep 1000"})
 		ran <- err
 	}()
-	for ; ; time.Sleep(time.Millisecond) {
+	for end := time.Now().Add(soon); ; time.Sleep(time.Millisecond) {
 		if _, err := os.Stat(began); err == nil {
 			break
 		}
+		if time.Now().After(end) {
+			t.Fatal("the command does not begin")
+		}
 	}
+	cutOff(t, h, ran)
+}
+
+// cutOff has the server leave without waiting, and examines what the command
+// that runs is told.
+func cutOff(t *testing.T, h *harness, ran <-chan error) {
+	t.Helper()
 	ctx, cancel := context.WithCancel(t.Context())
 	cancel()
 	if err := h.server.Shutdown(ctx); !errors.Is(err, context.Canceled) {
