@@ -18,13 +18,7 @@ func TestCapturedWithoutCard(t *testing.T) {
 	h := newHost(t)
 	before := qemu.New(qemu.Config{RunDir: filepath.Join(h.dir, "before"), Log: slog.New(slog.NewTextHandler(t.Output(), nil))})
 	t.Cleanup(before.Close)
-	booted := h.boot()
-	r := start(t, before, booted)
-	ask(t, r, "keep", "seed")
-	seed := h.newCapture()
-	if _, err := r.Capture(t.Context(), seed, coppice.LeaveRunning); err != nil {
-		t.Fatal(err)
-	}
+	booted, seed := h.seed(before)
 
 	now := h.open()
 	continues := func(m coppice.Machine) coppice.Run {
@@ -39,7 +33,7 @@ func TestCapturedWithoutCard(t *testing.T) {
 		return r
 	}
 	child := h.restore(booted, seed)
-	r = continues(child)
+	r := continues(child)
 	again := h.newCapture()
 	if _, err := r.Capture(t.Context(), again, coppice.LeaveRunning); err != nil {
 		t.Fatal(err)

@@ -20,13 +20,7 @@ import (
 func TestConfinement(t *testing.T) {
 	h := newHost(t)
 	hypervisor := h.open()
-	booted := h.boot()
-	r := start(t, hypervisor, booted)
-	ask(t, r, "keep", "seed")
-	seed := h.newCapture()
-	if _, err := r.Capture(t.Context(), seed, coppice.LeaveRunning); err != nil {
-		t.Fatal(err)
-	}
+	booted, seed := h.seed(hypervisor)
 	restored := h.restore(booted, seed)
 	ask(t, start(t, hypervisor, restored), "kept", "")
 	prepared := h.boot()

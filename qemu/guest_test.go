@@ -169,6 +169,18 @@ func (h *host) refill(disk string, c coppice.CaptureFiles) {
 	}
 }
 
+// seed boots a machine, and captures it when its memory holds "seed".
+func (h *host) seed(hypervisor *qemu.Hypervisor) (booted coppice.Machine, seed coppice.CaptureFiles) {
+	h.t.Helper()
+	booted, seed = h.boot(), h.newCapture()
+	r := start(h.t, hypervisor, booted)
+	ask(h.t, r, "keep", "seed")
+	if _, err := r.Capture(h.t.Context(), seed, coppice.LeaveRunning); err != nil {
+		h.t.Fatal(err)
+	}
+	return booted, seed
+}
+
 // newCapture returns names for the files of a capture.
 func (h *host) newCapture() coppice.CaptureFiles {
 	prefix := filepath.Join(h.dir, string(coppice.NewCaptureID()))

@@ -26,13 +26,7 @@ import (
 func TestRun(t *testing.T) {
 	h := newHost(t)
 	hypervisor := h.open()
-	booted := h.boot()
-	r := start(t, hypervisor, booted)
-	ask(t, r, "keep", "seed")
-	seed := h.newCapture()
-	if _, err := r.Capture(t.Context(), seed, coppice.LeaveRunning); err != nil {
-		t.Fatal(err)
-	}
+	booted, seed := h.seed(hypervisor)
 	tests := []struct {
 		name string
 		test func(*testing.T, *host, *qemu.Hypervisor, coppice.Machine)
