@@ -154,15 +154,26 @@ func (w *world) check(ctx context.Context, sc scenario, s subject, came outcome)
 	if err != nil {
 		return err
 	}
+	found, made := s.vm.ID == "", 0
 	for _, vm := range vms {
 		if vm.ID == s.vm.ID {
+			found = true
 			err = w.checkSubject(ctx, sc, s, &vm, came)
 		} else if vm.CreatedAt.After(s.since) {
+			if vm.State == sc.child {
+				made++
+			}
 			err = w.checkChild(ctx, sc, s, &vm)
 		}
 		if err != nil {
 			return fmt.Errorf("VM %s (%s): %w", vm.ID, vm.Reason, err)
 		}
+	}
+	switch {
+	case !found:
+		return fmt.Errorf("VM %s has no row", s.vm.ID)
+	case came == done && sc.child != "" && made == 0:
+		return fmt.Errorf("no VM that is %s was made", sc.child)
 	}
 	return nil
 }
