@@ -52,6 +52,7 @@ func allocate(fd int, bytes int64) error {
 			had += piece
 		case unix.ENOSPC:
 			piece = piece / 2 &^ 4095
+		case unix.EINTR:
 		case unix.EOPNOTSUPP:
 			return nil
 		default:
