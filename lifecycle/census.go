@@ -41,7 +41,6 @@ func (m *Manager) Census(ctx context.Context) (census coppice.Census, err error)
 	}
 	census.VMs = map[coppice.Standing]int{}
 	for i := range vms {
-		m.latest(&vms[i])
 		census.VMs[coppice.Standing{State: vms[i].State, Verb: vms[i].Verb}]++
 		var memory coppice.Footprint
 		if err := found(&memory)(m.Hypervisor.MemoryFootprint(ctx, vms[i].ID)); err != nil {

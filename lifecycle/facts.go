@@ -22,7 +22,7 @@ func (m *Manager) watch(id coppice.VMID, run coppice.Run) {
 	m.Log.Info("run ended", "vm", id, "exit", exit.Kind, "detail", exit.Detail)
 	for wait := tidySoon; ; wait = min(2*wait, tidyLater) {
 		err := m.followUp(id, run, exit)
-		if !m.boards(id, run) || m.base.Err() != nil {
+		if err == nil || !m.boards(id, run) || m.base.Err() != nil {
 			return
 		}
 		m.Log.Error("the end of a run could not be followed; trying again", "vm", id, "error", err)

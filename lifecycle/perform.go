@@ -234,8 +234,12 @@ func (m *Manager) carryOut(ctx context.Context, vm coppice.VM, step Step, do wor
 	}
 	vm.Verb = coppice.Idle
 	vm.VerbSince = time.Time{}
-	m.Observer.Did(verb, "", time.Since(began), err)
-	m.Log.Info("verb done", "vm", vm.ID, "verb", verb, "state", vm.State, "instance", vm.Instance, "took", time.Since(began), "error", err)
+	var took time.Duration
+	if !began.IsZero() { // or it was only settled
+		took = time.Since(began)
+		m.Observer.Did(verb, "", took, err)
+	}
+	m.Log.Info("verb done", "vm", vm.ID, "verb", verb, "state", vm.State, "instance", vm.Instance, "took", took, "error", err)
 	written := m.write(vm, eventOf(&vm, verb, began, err != nil))
 	if base != "" && base != written.Base {
 		m.shed(base)
@@ -246,7 +250,7 @@ func (m *Manager) carryOut(ctx context.Context, vm coppice.VM, step Step, do wor
 // write puts a row in the store, and what led to it, trying until it succeeds or the daemon leaves:
 // until then the verb stays in flight, since its outcome is not on record.
 func (m *Manager) write(vm coppice.VM, event coppice.Event) coppice.VM {
-	for {
+	for wait := tidySoon; ; wait = min(2*wait, time.Second) {
 		written, err := m.Store.UpdateVM(m.base, vm.ID, func(row *coppice.VM) error {
 			activity, private := row.Activity, row.Private // which change meanwhile
 			*row = vm
@@ -263,7 +267,7 @@ func (m *Manager) write(vm coppice.VM, event coppice.Event) coppice.VM {
 		}
 		m.Log.Error("cannot write down the outcome of a verb; trying again", "vm", vm.ID, "error", err)
 		select {
-		case <-time.After(time.Second):
+		case <-time.After(wait):
 		case <-m.base.Done():
 		}
 	}

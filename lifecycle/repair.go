@@ -112,8 +112,11 @@ func (m *Manager) takeTurns(suspects []coppice.Discrepancy) (turns map[coppice.V
 // hasEnded reports whether a VM lacks its process because the run has ended just
 // now: what follows from that waits for the VM's turn.
 func (m *Manager) hasEnded(ctx context.Context, d *coppice.Discrepancy) bool {
+	if d.Kind != coppice.TraceProcess || !d.Missing {
+		return false
+	}
 	run := m.runOf(d.VM)
-	if run == nil || d.Kind != coppice.TraceProcess || !d.Missing {
+	if run == nil {
 		return false
 	}
 	ctx, cancel := context.WithTimeout(ctx, followTime)

@@ -48,7 +48,7 @@ func (m *Manager) settle(ctx context.Context, vm coppice.VM, seen Evidence, run 
 	m.settleNetwork(ctx, &vm, run != nil)
 	if action == Redo {
 		step, _ := Plan(state, vm.Verb)
-		return m.carryOut(ctx, vm, step, m.workOf(vm.Verb))
+		return m.carryOut(ctx, vm, step, m.workOf(ctx, vm.Verb))
 	}
 	if state == vm.State && vm.Verb == coppice.Idle && action != Discard {
 		return vm, nil // nothing to write
@@ -56,6 +56,7 @@ func (m *Manager) settle(ctx context.Context, vm coppice.VM, seen Evidence, run 
 	if vm.State == coppice.Running && action == Rest && seen == Rebooted && m.StartAgain {
 		return m.startAgain(ctx, vm)
 	}
+	vm.VerbSince = time.Time{} // the verb is not done, and what was no daemon's work took no time
 	step := Step{Works: state, Fails: state}
 	if action == Remove {
 		step.Fails = coppice.Failed // to be deleted by its owner
@@ -88,31 +89,45 @@ const rebooted = "the host was rebooted"
 // That it is stopped and to be started is written down at once, so that the next
 // daemon goes on with it.
 func (m *Manager) startAgain(ctx context.Context, vm coppice.VM) (coppice.VM, error) {
-	vm, err := m.Store.UpdateVM(ctx, vm.ID, func(vm *coppice.VM) error {
-		vm.State = coppice.Stopped
-		take(vm, coppice.Start)
-		vm.Reason = rebooted
-		return nil
+	id := vm.ID
+	err := m.persist(ctx, func(ctx context.Context) (err error) {
+		vm, err = m.Store.UpdateVM(ctx, id, func(vm *coppice.VM) error {
+			vm.State = coppice.Stopped
+			take(vm, coppice.Start)
+			vm.Reason = rebooted
+			return nil
+		})
+		return err
 	})
 	if err != nil {
 		return vm, err
 	}
 	step, _ := Plan(vm.State, vm.Verb)
-	return m.carryOut(ctx, vm, step, func(_ context.Context, vm *coppice.VM) error { // to wait for its turn takes none of its time
+	return m.carryOut(ctx, vm, step, m.inTurn(ctx, func(ctx context.Context, vm *coppice.VM) error {
 		vm.Base = "" // what it was of has gone with the run
-		select {
-		case m.boots <- struct{}{}:
-			defer func() { <-m.boots }()
-		case <-ctx.Done():
-			return context.Cause(ctx)
-		}
 		release, err := m.promise(ctx, vm.ID, vm.Size.MemoryMiB)
 		if err != nil {
 			return err
 		}
 		defer release()
 		return m.boot(ctx, vm)
-	})
+	}))
+}
+
+// inTurn returns the work of booting a VM that no user waits for: a few of them
+// boot at a time. To wait for its turn takes none of its time.
+func (m *Manager) inTurn(flight context.Context, boot work) work {
+	return func(_ context.Context, vm *coppice.VM) error {
+		select {
+		case m.boots <- struct{}{}:
+			defer func() { <-m.boots }()
+		case <-flight.Done():
+			return context.Cause(flight)
+		}
+		ctx, cancel := context.WithTimeout(flight, workDeadline)
+		defer cancel()
+		return boot(ctx, vm)
+	}
 }
 
 // look finds out what the host has of a VM. Only a VM that should run is
@@ -130,7 +145,7 @@ func (m *Manager) look(ctx context.Context, vm coppice.VM) (Evidence, coppice.Ru
 	// What fails once, for want of a file descriptor or of memory, is no reason to
 	// give a machine up.
 	var run coppice.Run
-	err := persist(ctx, func(ctx context.Context) (err error) {
+	err := m.persist(ctx, func(ctx context.Context) (err error) {
 		run, err = m.Hypervisor.Attach(ctx, vm.ID)
 		return err
 	}, coppice.ErrNoRun)
@@ -146,8 +161,9 @@ func (m *Manager) look(ctx context.Context, vm coppice.VM) (Evidence, coppice.Ru
 	return NoRun, nil
 }
 
-// persist does something until it does not fail, or does for good, or ctx ends.
-func persist(ctx context.Context, do func(context.Context) error, forGood ...error) error {
+// persist does something until it does not fail, or does for good, or ctx ends,
+// or the daemon leaves: the next one goes on from what it finds.
+func (m *Manager) persist(ctx context.Context, do func(context.Context) error, forGood ...error) error {
 	for {
 		err := do(ctx)
 		if err == nil || slices.ContainsFunc(forGood, func(target error) bool { return errors.Is(err, target) }) {
@@ -156,6 +172,8 @@ func persist(ctx context.Context, do func(context.Context) error, forGood ...err
 		select {
 		case <-time.After(persistEvery):
 		case <-ctx.Done():
+			return err
+		case <-m.base.Done():
 			return err
 		}
 	}
@@ -172,11 +190,11 @@ func reasonFor(seen Evidence) string {
 	return "its process ended while no daemon was watching"
 }
 
-// workOf returns the work of a verb that is done again after a crash.
-func (m *Manager) workOf(verb coppice.Verb) work {
+// workOf returns the work of a verb that is done again after a crash, in a flight.
+func (m *Manager) workOf(flight context.Context, verb coppice.Verb) work {
 	switch verb {
 	case coppice.Start:
-		return m.boot
+		return m.inTurn(flight, m.boot)
 	case coppice.Resume:
 		return m.resume
 	case coppice.Reboot:

@@ -72,11 +72,14 @@ func (m *Manager) makeSpare(ctx context.Context) (_ spare, err error) {
 // VM. If that fails, the VM is restored in the ordinary way.
 func (m *Manager) adopt(s spare) work {
 	return func(ctx context.Context, vm *coppice.VM) error {
-		if err := m.connect(ctx, vm); err != nil {
+		done := m.phase(vm, "network")
+		err := m.connect(ctx, vm)
+		if done(err); err != nil {
 			return err
 		}
+		done = m.phase(vm, "guest")
 		session, err := m.greet(ctx, s.run, identity(vm, true))
-		if err != nil {
+		if done(err); err != nil {
 			m.Log.Warn("a VM restored ahead is of no use", "vm", vm.ID, "error", err)
 			return m.resume(ctx, vm)
 		}

@@ -26,10 +26,11 @@ func (m *Manager) Stats(ctx context.Context, account coppice.AccountID, id coppi
 	if err != nil {
 		return coppice.Stats{}, err
 	}
-	stats := coppice.Stats{At: time.Now(), VM: vm}
-	if stats.Disk, err = m.stored(ctx, id); err != nil {
-		return stats, err
+	disk, err := m.stored(ctx, id)
+	if err != nil {
+		return coppice.Stats{}, err
 	}
+	stats := coppice.Stats{At: time.Now(), VM: vm, Disk: disk} // the time of what is counted from now on
 	err = errors.Join(
 		found(&stats.Work)(m.Hypervisor.Work(ctx, id)),
 		found(&stats.Memory)(m.Hypervisor.MemoryFootprint(ctx, id)),

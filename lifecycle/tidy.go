@@ -8,10 +8,10 @@ import (
 	"github.com/coppice-vm/coppice"
 )
 
-// How long after something could not be removed that is tried again: at first,
-// and at most.
+// How long after something could not be done that is tried again: at first, and
+// at most.
 const (
-	tidySoon  = time.Second
+	tidySoon  = 100 * time.Millisecond
 	tidyLater = time.Minute
 )
 
@@ -35,6 +35,10 @@ func (m *Manager) keepTidy() {
 		case <-time.After(wait):
 		case <-m.base.Done():
 			return
+		}
+		select { // what was said meanwhile is seen to as well
+		case <-m.litter:
+		default:
 		}
 		switch left, err := m.tidy(); {
 		case left || err != nil:

@@ -17,15 +17,12 @@ var asks = []struct {
 	{"delete", []coppice.Verb{coppice.Delete}},
 }
 
-// states are those that a VM can be in.
-var states = []coppice.State{coppice.Running, coppice.Suspended, coppice.Stopped, coppice.Failed}
-
 // Ways lists what may be asked of a VM in each state, and where that leads: the
 // table, in the words of users.
 func (*Manager) Ways() []coppice.Way {
 	var ways []coppice.Way
 	for _, a := range asks {
-		for _, from := range states {
+		for _, from := range coppice.States {
 			for _, verb := range a.verbs {
 				if step, ok := table[verb][from]; ok {
 					ways = append(ways, coppice.Way{Ask: a.ask, From: from, Works: step.Works, Fails: step.Fails})
