@@ -5,6 +5,7 @@ import (
 	"net"
 	"net/netip"
 	"slices"
+	"sync"
 
 	"github.com/google/nftables"
 	"github.com/google/nftables/binaryutil"
@@ -20,6 +21,18 @@ const register = 1
 // rule adds a rule to a chain.
 func rule(c *nftables.Conn, chain *nftables.Chain, phrases ...phrase) {
 	c.AddRule(&nftables.Rule{Table: chain.Table, Chain: chain, Exprs: slices.Concat(phrases...)})
+}
+
+// numbering is held while the library gives a set its number, which it counts in
+// a variable of its own without a lock: two sets of one transaction could get
+// the same, and what is meant for one be in the other.
+var numbering sync.Mutex
+
+// addSet adds a set with its elements.
+func addSet(c *nftables.Conn, set *nftables.Set, elements []nftables.SetElement) error {
+	numbering.Lock()
+	defer numbering.Unlock()
+	return c.AddSet(set, elements)
 }
 
 // base adds a chain that packets come to by themselves.

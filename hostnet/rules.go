@@ -53,7 +53,7 @@ func fence() error {
 	r := rules()
 	c.AddTable(r.table)
 	for set, networks := range map[*nftables.Set][]netip.Prefix{r.networks: nil, r.notPublic: coppice.NotPublic, r.learned: nil} {
-		if err := c.AddSet(set, ranges(networks)); err != nil {
+		if err := addSet(c, set, ranges(networks)); err != nil {
 			return err
 		}
 	}
@@ -106,7 +106,7 @@ func enforce(egress coppice.Egress, host []netip.Prefix) error {
 	if err := r.unlearn(c, egress); err != nil {
 		return err
 	}
-	if err := c.AddSet(r.host, nil); err != nil {
+	if err := addSet(c, r.host, nil); err != nil {
 		return err
 	}
 	if err := errors.Join(fill(c, r.networks, egress.Networks()), fill(c, r.host, host)); err != nil {
