@@ -298,3 +298,8 @@ func (n *Network) use(id coppice.VMID, do func(*guest) error) error {
 	}
 	return do(g)
 }
+
+// inside runs f on a thread in the namespace of a VM's network, as use does.
+func (n *Network) inside(id coppice.VMID, f func() error) error {
+	return n.use(id, func(g *guest) error { return inside(g.ns, f) })
+}

@@ -3,9 +3,11 @@ package hostnet
 import (
 	"errors"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"strings"
 	"sync"
+	"syscall"
 	"testing"
 
 	"github.com/coppice-vm/coppice"
@@ -93,4 +95,50 @@ func TestOneAtATime(t *testing.T) {
 	if left, err := n.Networks(t.Context()); len(left) != 0 || err != nil {
 		t.Errorf("networks left: %v, %v", left, err)
 	}
+}
+
+// A tap is its machine's alone, also while other processes are started: until
+// they execute, they have whatever the daemon has open.
+func TestTapAmongNewProcesses(t *testing.T) {
+	n := open(t, t.TempDir())
+	done := make(chan struct{})
+	var starting sync.WaitGroup
+	for range 4 {
+		starting.Go(func() {
+			for {
+				select {
+				case <-done:
+					return
+				default:
+				}
+				process := exec.Command("/bin/true")
+				process.SysProcAttr = &syscall.SysProcAttr{Cloneflags: syscall.CLONE_NEWNET} // takes its time
+				if err := process.Run(); err != nil {
+					t.Error(err)
+					return
+				}
+			}
+		})
+	}
+	var networks sync.WaitGroup
+	for range 8 {
+		networks.Go(func() {
+			for range 20 {
+				id := coppice.NewVMID()
+				err := n.SetUp(t.Context(), id, coppice.EgressClosed)
+				if err == nil {
+					var tap *os.File
+					if tap, err = n.Tap(id); err == nil {
+						err = tap.Close()
+					}
+				}
+				if err := errors.Join(err, n.TearDown(t.Context(), id)); err != nil {
+					t.Error(err)
+				}
+			}
+		})
+	}
+	networks.Wait()
+	close(done)
+	starting.Wait()
 }

@@ -288,11 +288,6 @@ func open(t *testing.T, dir string) *Network {
 	return n
 }
 
-// inside runs f on a thread in the namespace of a VM.
-func (n *Network) inside(id coppice.VMID, f func() error) error {
-	return n.use(id, func(g *guest) error { return inside(g.ns, f) })
-}
-
 func must(t *testing.T, err error) {
 	t.Helper()
 	if err != nil {

@@ -9,7 +9,7 @@ import (
 	"net/netip"
 	"os"
 	"strings"
-	"time"
+	"syscall"
 
 	"github.com/vishvananda/netlink"
 	"golang.org/x/sys/unix"
@@ -63,13 +63,8 @@ func furnish() error {
 			return err
 		}
 	}
-	f, err := openTap()
-	if err != nil {
+	if err := makeTap(); err != nil {
 		return err
-	}
-	defer f.Close()
-	if err := unix.IoctlSetInt(int(f.Fd()), unix.TUNSETPERSIST, 1); err != nil {
-		return fmt.Errorf("keep a tap: %w", err)
 	}
 	if err := wear(routerMAC); err != nil {
 		return err
@@ -89,6 +84,23 @@ func furnish() error {
 	}
 	if _, err := up("lo", netip.Prefix{}); err != nil {
 		return err
+	}
+	return nil
+}
+
+// makeTap makes the tap of the thread's namespace, which stays. No process is
+// forked meanwhile: until it executes it would have the tap open as well, and
+// the machine that the tap is for could not open it.
+func makeTap() error {
+	syscall.ForkLock.RLock()
+	defer syscall.ForkLock.RUnlock()
+	f, err := openTap()
+	if err != nil {
+		return err
+	}
+	defer f.Close()
+	if err := unix.IoctlSetInt(int(f.Fd()), unix.TUNSETPERSIST, 1); err != nil {
+		return fmt.Errorf("keep a tap: %w", err)
 	}
 	return nil
 }
@@ -145,24 +157,14 @@ func openTap() (*os.File, error) {
 }
 
 // Tap opens the host's end of a VM's network card, for the process that is the
-// machine. There can be one; one that was killed has it until the kernel is done
-// with it, which is waited for. The caller closes it.
+// machine. There can be one. The caller closes it.
 func (n *Network) Tap(id coppice.VMID) (tap *os.File, err error) {
-	for deadline := time.Now().Add(letGoTime); ; time.Sleep(5 * time.Millisecond) {
-		err = n.use(id, func(g *guest) error {
-			return inside(g.ns, func() (err error) {
-				tap, err = openTap()
-				return err
-			})
-		})
-		if !errors.Is(err, unix.EBUSY) || time.Now().After(deadline) {
-			return tap, err
-		}
-	}
+	err = n.inside(id, func() (err error) {
+		tap, err = openTap()
+		return err
+	})
+	return tap, err
 }
-
-// letGoTime is how long a process that was killed may keep its tap.
-const letGoTime = time.Second
 
 // uplink gives a namespace a way out, if it has none. It is called on the host.
 func uplink(ns *os.File) error {
@@ -258,16 +260,14 @@ func removeLink(name string) error {
 
 // Traffic implements [coppice.Network].
 func (n *Network) Traffic(ctx context.Context, id coppice.VMID) (t coppice.Traffic, err error) {
-	err = n.use(id, func(g *guest) error {
-		return inside(g.ns, func() error {
-			link, err := netlink.LinkByName(tapName)
-			if err != nil {
-				return err
-			}
-			s := link.Attrs().Statistics
-			t = coppice.Traffic{Sent: int64(s.RxBytes), Received: int64(s.TxBytes)}
-			return nil
-		})
+	err = n.inside(id, func() error {
+		link, err := netlink.LinkByName(tapName)
+		if err != nil {
+			return err
+		}
+		s := link.Attrs().Statistics
+		t = coppice.Traffic{Sent: int64(s.RxBytes), Received: int64(s.TxBytes)}
+		return nil
 	})
 	return t, err
 }

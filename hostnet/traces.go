@@ -179,13 +179,9 @@ func (n *Network) Erase(ctx context.Context, t coppice.Trace) error {
 
 // eraseLink removes a link of a VM's network, if there is one.
 func (n *Network) eraseLink(id coppice.VMID, name string) error {
-	ns, err := openNamespace(n.file(id))
+	err := n.inside(id, func() error { return removeLink(name) })
 	if errors.Is(err, coppice.ErrNoNetwork) {
 		return nil
 	}
-	if err != nil {
-		return err
-	}
-	defer ns.Close()
-	return inside(ns, func() error { return removeLink(name) })
+	return err
 }
