@@ -170,9 +170,12 @@ func (r *run) watch() {
 			r.waits.set("")
 			r.log.Info("the guest has written to its disk what it could not before")
 		case <-retry:
-			retry, settled = nil, time.After(settleTime)
-			if err := r.unstall(context.Background()); err != nil {
+			tried, err := r.unstall(context.Background())
+			if err != nil {
 				r.log.Warn("let the guest try its disk again", "err", err)
+			}
+			if retry, settled = nil, time.After(settleTime); !tried {
+				retry, settled = time.After(retryInterval), nil
 			}
 		case <-trimming.C:
 			r.trimLogs()
@@ -209,14 +212,16 @@ func (r *run) inspect(ctx context.Context) (stalled bool, err error) {
 }
 
 // unstall lets a guest try again what it could not write. Nothing was lost: if
-// it fails once more, the guest stops once more.
-func (r *run) unstall(ctx context.Context) error {
+// it fails once more, the guest stops once more. tried says whether the guest
+// executes again.
+func (r *run) unstall(ctx context.Context) (tried bool, err error) {
 	r.guest.Lock()
 	defer r.guest.Unlock()
 	if r.paused {
-		return nil // Resume makes it try
+		return false, nil // Resume makes it try
 	}
-	return r.goOn(ctx)
+	err = r.goOn(ctx)
+	return err == nil, err
 }
 
 func (r *run) trimLogs() {
