@@ -35,6 +35,7 @@ func TestRun(t *testing.T) {
 		{"is killed during a capture", killedInCapture},
 		{"outlives a daemon that dies capturing", daemonDies},
 		{"waits for space on a full disk", diskFull},
+		{"is run by a QEMU that a link leads to", linked},
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) { tt.test(t, h, hypervisor, h.restore(booted, seed)) })
@@ -42,6 +43,25 @@ func TestRun(t *testing.T) {
 	t.Run("goes on in a process that was prepared", func(t *testing.T) {
 		prepared(t, h, hypervisor, h.boot(), seed)
 	})
+}
+
+// linked has a guest run by a QEMU that is named by a symbolic link, of which
+// there is none in the jail.
+func linked(t *testing.T, h *host, _ *qemu.Hypervisor, m coppice.Machine) {
+	binary, err := exec.LookPath("qemu-system-x86_64")
+	if err != nil {
+		t.Fatal(err)
+	}
+	link := filepath.Join(t.TempDir(), "qemu")
+	if err := os.Symlink(binary, link); err != nil {
+		t.Fatal(err)
+	}
+	hypervisor := qemu.New(qemu.Config{
+		RunDir: filepath.Join(h.dir, "linked"), Binary: link, Tap: newTap, Log: slog.New(slog.NewTextHandler(t.Output(), nil)),
+	})
+	if got := ask(t, start(t, hypervisor, m), "kept", ""); got != "seed" {
+		t.Errorf("its memory holds %q", got)
+	}
 }
 
 // prepared has a VM continue a capture in the very process that was started

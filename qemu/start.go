@@ -8,6 +8,7 @@ import (
 	"net"
 	"os"
 	"os/exec"
+	"path/filepath"
 	"time"
 
 	"github.com/coppice-vm/coppice"
@@ -118,6 +119,9 @@ func checkMemory(m coppice.Machine) error {
 // that does not boot continues nothing yet.
 func (h *Hypervisor) launch(m coppice.Machine, dir runDir) (*process, error) {
 	binary, err := exec.LookPath(h.binary)
+	if err == nil {
+		binary, err = filepath.EvalSymlinks(binary) // a jail shows single files
+	}
 	if err != nil {
 		return nil, err
 	}
