@@ -100,7 +100,6 @@ func TestOneAtATime(t *testing.T) {
 // A tap is its machine's alone, also while other processes are started: until
 // they execute, they have whatever the daemon has open.
 func TestTapAmongNewProcesses(t *testing.T) {
-	n := open(t, t.TempDir())
 	done := make(chan struct{})
 	var starting sync.WaitGroup
 	for range 4 {
@@ -120,25 +119,41 @@ func TestTapAmongNewProcesses(t *testing.T) {
 			}
 		})
 	}
-	var networks sync.WaitGroup
+	ns, err := newNamespace(func() error {
+		for range 100 {
+			if err := makeTap(); err != nil {
+				return err
+			}
+			tap, err := openTap()
+			if err != nil {
+				return err
+			}
+			if err := errors.Join(tap.Close(), removeLink(tapName)); err != nil {
+				return err
+			}
+		}
+		return nil
+	})
+	close(done)
+	starting.Wait()
+	must(t, err)
+	must(t, ns.Close())
+}
+
+// Networks that are made at the same time have nothing to do with each other.
+// The race detector is what looks.
+func TestManyAtATime(t *testing.T) {
+	n := open(t, t.TempDir())
+	var all sync.WaitGroup
 	for range 8 {
-		networks.Go(func() {
-			for range 20 {
+		all.Go(func() {
+			for range 10 {
 				id := coppice.NewVMID()
-				err := n.SetUp(t.Context(), id, coppice.EgressClosed)
-				if err == nil {
-					var tap *os.File
-					if tap, err = n.Tap(id); err == nil {
-						err = tap.Close()
-					}
-				}
-				if err := errors.Join(err, n.TearDown(t.Context(), id)); err != nil {
+				if err := errors.Join(n.SetUp(t.Context(), id, coppice.EgressOpen), n.TearDown(t.Context(), id)); err != nil {
 					t.Error(err)
 				}
 			}
 		})
 	}
-	networks.Wait()
-	close(done)
-	starting.Wait()
+	all.Wait()
 }
