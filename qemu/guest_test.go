@@ -30,9 +30,10 @@ func TestMain(m *testing.M) {
 
 // A host is a directory for VMs, and the image they boot.
 type host struct {
-	t     *testing.T
-	dir   string
-	image coppice.Image
+	t      *testing.T
+	dir    string
+	image  coppice.Image
+	binary string // of QEMU; empty for the usual one
 }
 
 func newHost(t *testing.T) *host {
@@ -48,7 +49,7 @@ func newHost(t *testing.T) *host {
 // open returns a hypervisor of the host, as each daemon makes its own.
 func (h *host) open() *qemu.Hypervisor {
 	h.t.Helper()
-	hypervisor := qemu.New(qemu.Config{RunDir: filepath.Join(h.dir, "run"), Tap: newTap, Log: slog.New(slog.NewTextHandler(h.t.Output(), nil))})
+	hypervisor := qemu.New(qemu.Config{RunDir: filepath.Join(h.dir, "run"), Binary: h.binary, Tap: newTap, Log: slog.New(slog.NewTextHandler(h.t.Output(), nil))})
 	h.t.Cleanup(hypervisor.Close)
 	return hypervisor
 }

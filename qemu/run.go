@@ -174,8 +174,10 @@ func (r *run) watch() {
 			if err != nil {
 				r.log.Warn("let the guest try its disk again", "err", err)
 			}
-			if retry, settled = nil, time.After(settleTime); !tried {
-				retry, settled = time.After(retryInterval), nil
+			if tried {
+				retry, settled = nil, time.After(settleTime)
+			} else {
+				retry = time.After(retryInterval)
 			}
 		case <-trimming.C:
 			r.trimLogs()

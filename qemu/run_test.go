@@ -52,14 +52,12 @@ func linked(t *testing.T, h *host, _ *qemu.Hypervisor, m coppice.Machine) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	link := filepath.Join(t.TempDir(), "qemu")
-	if err := os.Symlink(binary, link); err != nil {
+	byLink := *h
+	byLink.t, byLink.binary = t, filepath.Join(t.TempDir(), "qemu")
+	if err := os.Symlink(binary, byLink.binary); err != nil {
 		t.Fatal(err)
 	}
-	hypervisor := qemu.New(qemu.Config{
-		RunDir: filepath.Join(h.dir, "linked"), Binary: link, Tap: newTap, Log: slog.New(slog.NewTextHandler(t.Output(), nil)),
-	})
-	if got := ask(t, start(t, hypervisor, m), "kept", ""); got != "seed" {
+	if got := ask(t, start(t, byLink.open(), m), "kept", ""); got != "seed" {
 		t.Errorf("its memory holds %q", got)
 	}
 }

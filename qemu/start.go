@@ -120,7 +120,7 @@ func checkMemory(m coppice.Machine) error {
 func (h *Hypervisor) launch(m coppice.Machine, dir runDir) (*process, error) {
 	binary, err := exec.LookPath(h.binary)
 	if err == nil {
-		binary, err = filepath.EvalSymlinks(binary) // a jail shows single files
+		binary, err = filepath.EvalSymlinks(binary) // what it leads to is not in the jail
 	}
 	if err != nil {
 		return nil, err
