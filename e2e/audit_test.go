@@ -190,12 +190,8 @@ func TestAuditWithoutDaemon(t *testing.T) {
 func killDaemon(t *testing.T) {
 	t.Helper()
 	kill(t, daemon(t))
-	for end := time.Now().Add(callDeadline); ; time.Sleep(10 * time.Millisecond) {
-		if _, err := install.data.Daemon(); errors.Is(err, host.ErrNoDaemon) {
-			return
-		}
-		if time.Now().After(end) {
-			t.Fatal("the daemon does not die")
-		}
-	}
+	await(t, "there is no daemon", func() bool {
+		_, err := install.data.Daemon()
+		return errors.Is(err, host.ErrNoDaemon)
+	})
 }

@@ -238,6 +238,16 @@ func sh(t *testing.T, c *client.Client, vm, script string) string {
 	return result.Stdout
 }
 
+// await waits until something is so.
+func await(t *testing.T, what string, so func() bool) {
+	t.Helper()
+	for end := time.Now().Add(callDeadline); !so(); time.Sleep(50 * time.Millisecond) {
+		if time.Now().After(end) {
+			t.Fatalf("it does not become so that %s", what)
+		}
+	}
+}
+
 // awaitState waits until the API shows a VM in a state.
 func awaitState(t *testing.T, c *client.Client, vm string, want api.State) api.VM {
 	t.Helper()

@@ -41,7 +41,7 @@ func (l *lab) powerCycle() {
 		l.killVMs()
 		do(l.t, "umount %s", l.mounts())
 		// The kernel takes a moment to unmount what was mounted there.
-		l.await("its disk is free", func() bool { return !mounted(l.disk) })
+		await(l.t, "its disk is free", func() bool { return !mounted(l.disk) })
 	}
 	l.boots++
 	id := filepath.Join(dir, "id")
@@ -59,7 +59,7 @@ func (l *lab) killVMs() {
 			l.t.Fatal(err)
 		}
 	}
-	l.await("the VMs' processes are gone", func() bool { return len(l.vmProcesses()) == 0 })
+	await(l.t, "the VMs' processes are gone", func() bool { return len(l.vmProcesses()) == 0 })
 }
 
 func (l *lab) vmProcesses() (pids []int) {
@@ -94,20 +94,10 @@ func mounted(file string) bool {
 	return false
 }
 
-// await waits until something is so.
-func (l *lab) await(what string, so func() bool) {
-	l.t.Helper()
-	for end := time.Now().Add(callDeadline); !so(); time.Sleep(50 * time.Millisecond) {
-		if time.Now().After(end) {
-			l.t.Fatalf("it does not become so that %s", what)
-		}
-	}
-}
-
 // awaitState waits until a VM is in a state, and returns what is said of it.
 func (l *lab) awaitState(vm string, want api.State) (info api.VM) {
 	l.t.Helper()
-	l.await(fmt.Sprintf("%s is %s", vm, want), func() bool {
+	await(l.t, fmt.Sprintf("%s is %s", vm, want), func() bool {
 		info = l.get(vm)
 		return info.State == want
 	})

@@ -67,7 +67,7 @@ func TestUpgrade(t *testing.T) {
 	if note := l.coppice("exec", "runs", "cat /dev/shm/note"); note != "in memory" {
 		t.Errorf("the memory of the VM that ran: %q", note)
 	}
-	l.await("its clockwork goes on", func() bool { return l.ticks("runs") != counted })
+	await(t, "its clockwork goes on", func() bool { return l.ticks("runs") != counted })
 	l.coppice("create", "--from", "kept", "--name", "copy")
 	l.coppice("fork", "runs", "--name", "child")
 	for _, vm := range []string{"sleeps", "copy", "child"} {
