@@ -26,7 +26,7 @@ func read(r io.Reader, dir string) ([]byte, error) {
 func FuzzOpen(f *testing.F) {
 	for _, s := range []string{
 		`{"content":"AP8K","encoding":"base64"}`, `{"encoding":"base64","content":"AP8K"}`, `{"content":"a\u00e9\ud83d\ude42\n"}`,
-		`{"content":"\ud83d","encoding":"utf8"}`, `{"content":"\ud83d\u0041"}`, `{"content":"\ud83d\ud83d\ude42"}`,
+		`{"content":"\ud83d","encoding":"utf8"}`, `{"content":"\ud83d\u0041"}`, `{"content":"\ud83d\ud83d\ude42"}`, `{"content":"\ud800\udCX0"}`,
 		`{"a":[1,{"b":"]"}],"content":"x"}`, ` { "content" : "x" , "encoding" : null } `, `{"content":null}`, `{}`, `{`, ``,
 		`{"content":"x"}}`, `{"content":"x",}`, `{,"content":"x"}`, `{"content":"x" "encoding":"utf8"}`, `{null:1,"content":"x"}`,
 		`{"content":"\x"}`, "{\"content\":\"\x01\"}", `{"content":"x","content":"y"}`, `{"encoding":5,"content":"x"}`, `{"a":tru,"content":"x"}`,

@@ -105,7 +105,9 @@ func (s *jsonString) unicode() error {
 	if utf16.IsSurrogate(r) {
 		second := rune(utf8.RuneError)
 		if next, _ := s.r.Peek(6); len(next) == 6 && next[0] == '\\' && next[1] == 'u' {
-			second, _ = hex4(next[2:])
+			if low, ok := hex4(next[2:]); ok {
+				second = low
+			}
 		}
 		if r = utf16.DecodeRune(r, second); r != utf8.RuneError {
 			_, _ = s.r.Discard(6)
