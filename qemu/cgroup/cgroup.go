@@ -42,9 +42,9 @@ type Host struct {
 	controllers []string
 }
 
-// Find looks where a process is, since its limits are to hold for the groups
-// too: below its own groups of version 1, beside that of version 2, which cannot
-// hold processes and groups at once.
+// Find returns where groups can be made for what a process starts, so that the
+// process's own limits hold for them too: below its own groups of version 1, and
+// beside that of version 2, which cannot hold processes and groups at once.
 func Find(pid int) (*Host, error) {
 	groups, err := os.Open(fmt.Sprintf("/proc/%d/cgroup", pid))
 	if err != nil {
@@ -125,27 +125,31 @@ func Make(dirs []string, l Limits) (err error) {
 	return Set(dirs, l)
 }
 
-// Set sets the limits of a group that is there.
+// Set sets the limits of a group that is there, in place of those it has. One
+// that cannot be set does not cost the others.
 func Set(dirs []string, l Limits) error {
 	files, err := l.files()
-	if err != nil {
-		return err
-	}
+	errs := []error{err}
 	for _, dir := range dirs {
 		for name, value := range files {
 			name = filepath.Join(dir, name)
 			if !exists(name) { // of another controller, or the other version
 				continue
 			}
-			if err := os.WriteFile(name, []byte(value), 0); err != nil {
-				return fmt.Errorf("limit to %s: %w", value, err)
+			if err := os.WriteFile(name, []byte(value), 0); err != nil && !l.unthrottled(err) {
+				errs = append(errs, fmt.Errorf("limit to %s: %w", value, err))
 			}
 		}
 	}
-	return nil
+	return errors.Join(errs...)
 }
 
-// files returns what to write to which files, of either version.
+// unthrottled reports whether an error is only that a disk, which is not to be
+// limited, cannot be.
+func (l Limits) unthrottled(err error) bool { return l.IOBytes == 0 && errors.Is(err, unix.ENODEV) }
+
+// files returns what to write to which files, of either version; without those
+// of the disk if it cannot be found out.
 func (l Limits) files() (map[string]string, error) {
 	quota := fmt.Sprint(l.CPUs * periodMicros)
 	memory := fmt.Sprint(l.MemoryBytes)
@@ -155,13 +159,14 @@ func (l Limits) files() (map[string]string, error) {
 		"pids.max": fmt.Sprint(l.Tasks),
 	}
 	device, err := blockDevice(l.Device)
-	if err != nil {
-		return nil, err
+	if err != nil || device == "" {
+		return files, err
 	}
-	if l.IOBytes > 0 && device != "" {
-		rate := fmt.Sprintf("%s %d", device, l.IOBytes)
-		files["blkio.throttle.read_bps_device"] = rate
-		files["blkio.throttle.write_bps_device"] = rate
+	rate := fmt.Sprintf("%s %d", device, l.IOBytes)
+	files["blkio.throttle.read_bps_device"] = rate
+	files["blkio.throttle.write_bps_device"] = rate
+	files["io.max"] = device + " rbps=max wbps=max"
+	if l.IOBytes > 0 {
 		files["io.max"] = fmt.Sprintf("%s rbps=%d wbps=%[2]d", device, l.IOBytes)
 	}
 	return files, nil

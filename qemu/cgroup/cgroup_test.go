@@ -49,8 +49,13 @@ func TestMain(m *testing.M) {
 
 var limits = cgroup.Limits{CPUs: 1, MemoryBytes: 64 << 20, Tasks: 24}
 
-// group makes a group that goes with the test.
+// group makes a group that goes with the test, within limits.
 func group(t *testing.T, controller string) []string {
+	t.Helper()
+	return groupWithin(t, controller, limits)
+}
+
+func groupWithin(t *testing.T, controller string, l cgroup.Limits) []string {
 	t.Helper()
 	if os.Geteuid() != 0 {
 		t.Skip("needs root")
@@ -63,7 +68,6 @@ func group(t *testing.T, controller string) []string {
 		t.Skip("this host cannot limit ", controller)
 	}
 	dirs := host.Dirs(fmt.Sprintf("coppice-test-%d-%s", os.Getpid(), controller))
-	l := limits
 	l.Device = t.TempDir()
 	if err := cgroup.Make(dirs, l); err != nil {
 		t.Fatal(err)
@@ -128,36 +132,51 @@ func TestCPU(t *testing.T) {
 }
 
 // What is limited in bytes a second is a disk's, where the file system says
-// which it is on.
+// which it is on, until the limit is lifted.
 func TestIO(t *testing.T) {
-	group(t, "io")
-	host, err := cgroup.Find(os.Getpid())
-	if err != nil {
-		t.Fatal(err)
-	}
-	dirs := host.Dirs(fmt.Sprintf("coppice-test-%d-rate", os.Getpid()))
 	l := limits
-	l.IOBytes, l.Device = 12345678, t.TempDir()
-	if err := cgroup.Make(dirs, l); err != nil {
-		t.Fatal(err)
-	}
-	defer cgroup.Remove(dirs)
-	var rules string
-	for _, dir := range dirs {
-		for _, name := range []string{"blkio.throttle.read_bps_device", "io.max"} {
-			b, _ := os.ReadFile(dir + "/" + name)
-			rules += string(b)
+	l.IOBytes = 12345678
+	dirs := groupWithin(t, "io", l)
+	rules := func() (rules string) {
+		for _, dir := range dirs {
+			for _, name := range []string{"blkio.throttle.read_bps_device", "blkio.throttle.write_bps_device", "io.max"} {
+				b, _ := os.ReadFile(dir + "/" + name)
+				rules += string(b)
+			}
 		}
+		return rules
 	}
 	var st unix.Stat_t
-	if err := unix.Stat(l.Device, &st); err != nil {
+	if err := unix.Stat(t.TempDir(), &st); err != nil {
 		t.Fatal(err)
 	}
 	if unix.Major(st.Dev) == 0 {
 		t.Skip("the temporary directory's file system does not say which disk it is on")
 	}
-	if !strings.Contains(rules, "12345678") {
-		t.Errorf("the rules are %q", rules)
+	if n := strings.Count(rules(), "12345678"); n != 2 {
+		t.Errorf("the rules are %q", rules())
+	}
+	l.IOBytes, l.Device = 0, t.TempDir()
+	if err := cgroup.Set(dirs, l); err != nil {
+		t.Fatal(err)
+	}
+	if got := rules(); got != "" {
+		t.Errorf("the rules were lifted; there are %q", got)
+	}
+}
+
+// A limit that cannot be set does not cost the others.
+func TestSetWhatCan(t *testing.T) {
+	dirs := group(t, "pids")
+	l := limits
+	l.Tasks, l.Device = 5, "/not/there"
+	if err := cgroup.Set(dirs, l); !errors.Is(err, fs.ErrNotExist) {
+		t.Errorf("a disk that is not there: %v", err)
+	}
+	for _, dir := range dirs {
+		if b, err := os.ReadFile(dir + "/pids.max"); err == nil && strings.TrimSpace(string(b)) != "5" {
+			t.Errorf("pids.max is %s", b)
+		}
 	}
 }
 
