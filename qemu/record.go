@@ -18,6 +18,7 @@ type runDir string
 
 func (d runDir) name() string    { return filepath.Base(string(d)) }
 func (d runDir) record() string  { return filepath.Join(string(d), "run.json") }
+func (d runDir) draft() string   { return d.record() + ".new" } // of the record
 func (d runDir) qmp() string     { return filepath.Join(string(d), "qmp.sock") }
 func (d runDir) agent() string   { return filepath.Join(string(d), "agent.sock") }
 func (d runDir) qemuLog() string { return filepath.Join(string(d), "qemu.log") }
@@ -55,13 +56,17 @@ func (d runDir) amendRecord(m coppice.Machine) error {
 	return d.writeRecord(r)
 }
 
-// writeRecord remembers a process about to be started.
+// writeRecord remembers a process about to be started, or what one is from now
+// on. A daemon that dies here leaves the record that was there.
 func (d runDir) writeRecord(r record) error {
 	b, err := json.MarshalIndent(r, "", "\t")
 	if err != nil {
 		return err
 	}
-	return os.WriteFile(d.record(), b, 0o600)
+	if err := os.WriteFile(d.draft(), b, 0o600); err != nil {
+		return err
+	}
+	return os.Rename(d.draft(), d.record())
 }
 
 // readRecord returns the record of the process that was started last.
@@ -83,7 +88,7 @@ func (d runDir) clear() error {
 	if r, err := d.readRecord(); err == nil {
 		errs = append(errs, cgroup.Remove(r.Groups))
 	}
-	for _, name := range []string{d.qmp(), d.agent(), d.record()} {
+	for _, name := range []string{d.qmp(), d.agent(), d.record(), d.draft()} {
 		if err := os.Remove(name); err != nil && !errors.Is(err, fs.ErrNotExist) {
 			errs = append(errs, err)
 		}

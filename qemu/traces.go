@@ -58,6 +58,8 @@ func (d runDir) traces() (traces []coppice.Trace) {
 	for _, file := range files {
 		t.Name = filepath.Join(string(d), file.Name())
 		switch t.Name {
+		case d.draft():
+			continue // written over by the next one, and removed with the record
 		case d.record():
 			traces = append(traces, d.groupTraces()...)
 			t.Kind = coppice.TraceRecord

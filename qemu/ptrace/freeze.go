@@ -99,8 +99,7 @@ func (f *Freezer) argument(a argument) (address uint64, err error) {
 // with a stack that is nowhere, so it dies at its first step; and when the
 // thread that made it ends, it is killed.
 //
-// Until it is released it keeps the
-// files of the process open, and their locks.
+// Until it is released it keeps the files of the process open, and their locks.
 type Copy struct {
 	// PID is its process id, good for /proc and process_vm_readv.
 	PID     int
