@@ -8,32 +8,27 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
-	"runtime"
 	"syscall"
 	"unsafe"
 
 	"golang.org/x/sys/unix"
 
 	"github.com/coppice-vm/coppice/guest/wire"
+	"github.com/coppice-vm/coppice/internal/thread"
 )
 
 // as does what of the file system's permissions depends on who asks: it runs
-// do on a thread that is the user for the file system, and nothing else. The
-// thread ends with it, so that nobody gets it with those permissions.
+// do on a thread that is the user for the file system, and for nothing else.
 func (u user) as(do func() error) error {
 	if u.uid == 0 {
 		return do()
 	}
-	done := make(chan error, 1)
-	go func() {
-		runtime.LockOSThread() // and never unlocked
-		err := u.assume()
-		if err == nil {
-			err = do()
+	return thread.Run(func() error {
+		if err := u.assume(); err != nil {
+			return err
 		}
-		done <- err
-	}()
-	return <-done
+		return do()
+	})
 }
 
 // assume makes the calling thread the user for the file system. It goes by

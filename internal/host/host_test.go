@@ -318,7 +318,7 @@ func TestRemove(t *testing.T) {
 		if err := errors.Join(claim.Release(), d.SetImage("i"), d.WriteCredentials(Credentials{}), keyErr, os.Mkdir(d.Run(), 0o700), os.Mkdir(d.Certificates(), 0o700)); err != nil {
 			t.Fatal(err)
 		}
-		for _, name := range []string{d.Database(), d.Database() + "-wal", d.Log(), d.Log() + ".1", d.Run() + "/console", d.CA(), d.Certificates() + "/a.example.com.key", d.Accelerator()} {
+		for _, name := range []string{d.Database(), d.Database() + "-wal", d.Log(), d.Log() + ".1", d.Run() + "/console", d.CA(), d.Sessions(), d.Certificates() + "/a.example.com.key", d.Accelerator()} {
 			if err := os.WriteFile(name, nil, 0o600); err != nil {
 				t.Fatal(err)
 			}

@@ -14,7 +14,7 @@ import (
 
 // temporary are the names that files have which are not written to their end yet:
 // see [WriteFile].
-var temporary = regexp.MustCompile(`^(image|credentials|accelerator\.json|ca\.pem|ssh_host_ed25519_key|sessions\.key)\.[0-9]+$`)
+var temporary = regexp.MustCompile(`^(image|credentials|ca\.pem|ssh_host_ed25519_key|sessions\.key)\.[0-9]+$`)
 
 // Traces implements [coppice.Inspector]: it lists files that were not written to
 // their end. What else is in the directory has adapters of its own, or is of strangers.
