@@ -86,15 +86,14 @@ func (m *Manager) lookAtIdle(vm *coppice.VM) time.Duration {
 func (m *Manager) readMeter(vm *coppice.VM) {
 	traffic, err := m.Network.Traffic(m.base, vm.ID)
 	n := traffic.Sent + traffic.Received
-	if err != nil {
-		m.Log.Debug("cannot read the traffic of a VM", "vm", vm.ID, "error", err)
-		return
-	}
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	u := &m.entry(vm.ID).usage
 	now := time.Now()
 	switch {
+	case err != nil:
+		m.Log.Debug("cannot read the traffic of a VM", "vm", vm.ID, "error", err)
+		n = u.meter // as far as is known
 	case u.metered.IsZero() || n < u.meter: // nothing to compare it to
 	case n-u.meter >= max(1, vm.ActivityBytes):
 		u.active = now

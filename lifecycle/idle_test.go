@@ -2,6 +2,7 @@ package lifecycle_test
 
 import (
 	"context"
+	"errors"
 	"sync/atomic"
 	"testing"
 	"testing/synctest"
@@ -248,13 +249,16 @@ func TestUseCostsNothing(t *testing.T) {
 		if n := h.wrote.Load(); n != 0 {
 			t.Errorf("100 uses had the row written %d times", n)
 		}
-		h.wires.asked.Store(0)
-		for range 100 {
-			h.must(h.Start(t.Context(), alice, vm.ID, coppice.StartOptions{})) // has idleness looked at
-			time.Sleep(time.Second)
-		}
-		if n := h.wires.asked.Load(); n < 9 || n > 11 {
-			t.Errorf("traffic was asked for %d times in 100 seconds", n)
+		for _, unreadable := range []error{nil, errors.New("no such device")} {
+			h.wires.unreadable.Store(&unreadable)
+			h.wires.asked.Store(0)
+			for range 100 {
+				h.must(h.Start(t.Context(), alice, vm.ID, coppice.StartOptions{})) // has idleness looked at
+				time.Sleep(time.Second)
+			}
+			if n := h.wires.asked.Load(); n < 9 || n > 11 {
+				t.Errorf("traffic was asked for %d times in 100 seconds, and there was %v", n, unreadable)
+			}
 		}
 	})
 }

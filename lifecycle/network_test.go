@@ -132,9 +132,10 @@ func TestPrivate(t *testing.T) {
 // faultyWires is a network that can be made to fail, and counts questions.
 type faultyWires struct {
 	*mem.Network
-	mu    sync.Mutex
-	setUp func(context.Context) error // instead of what the network does; may be nil
-	asked atomic.Int32                // for traffic
+	mu         sync.Mutex
+	setUp      func(context.Context) error // instead of what the network does; may be nil
+	asked      atomic.Int32                // for traffic
+	unreadable atomic.Pointer[error]       // how that fails
 }
 
 func (w *faultyWires) fail(setUp func(context.Context) error) {
@@ -155,6 +156,9 @@ func (w *faultyWires) SetUp(ctx context.Context, id coppice.VMID, egress coppice
 
 func (w *faultyWires) Traffic(ctx context.Context, id coppice.VMID) (coppice.Traffic, error) {
 	w.asked.Add(1)
+	if err := w.unreadable.Load(); err != nil && *err != nil {
+		return coppice.Traffic{}, *err
+	}
 	return w.Network.Traffic(ctx, id)
 }
 
