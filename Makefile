@@ -25,9 +25,9 @@ build:
 # The version is that of the last commit, and so are all times in the package:
 # the same commit makes the same bytes.
 deb: build
+	@rm -rf bin/*.deb bin/manual
 	@scripts/step 'manual' go test ./cmd/coppice -count=1 -run TestManual -out $(CURDIR)/bin/manual
 	@gzip -9nf bin/manual/man/*.1
-	@rm -f bin/*.deb
 	@scripts/step 'package' scripts/deb
 
 test-deb: deb

@@ -6,6 +6,7 @@ import (
 	"github.com/coppice-vm/coppice"
 	"github.com/coppice-vm/coppice/qemu/cgroup"
 	"github.com/coppice-vm/coppice/qemu/jail"
+	"github.com/coppice-vm/coppice/qemu/ptrace"
 )
 
 // What QEMU needs of the host: libraries and firmware, and devices that anybody may use.
@@ -77,6 +78,11 @@ func (h *Hypervisor) limits(m coppice.Machine) cgroup.Limits {
 		Device:      m.Disk,
 	}
 }
+
+// CheckTracing returns an error that says why a process cannot be the daemon of
+// VMs that go on from captures, as all do that do not boot: it may not have QEMU
+// make system calls. It is nil if it may.
+func CheckTracing(pid int) error { return ptrace.Check(pid) }
 
 // Limited reports which of the host's controllers bound what VMs take that are
 // started by a process, and which are missing.

@@ -67,6 +67,7 @@ func (m *Main) findings(ctx context.Context) []finding {
 		m.findImage(),
 		m.findAccelerator(),
 		findNetwork(),
+		m.findTracing(),
 		m.findConfinement(),
 		m.findDaemon(),
 		m.findAPI(ctx),
@@ -238,14 +239,31 @@ func (m *Main) findAhead(ctx context.Context) finding {
 	return f
 }
 
+// daemonOrSelf returns the process that VMs are started by, or would be.
+func (m *Main) daemonOrSelf() (pid int) {
+	if p, err := m.config.dir().Daemon(); err == nil {
+		return p.PID
+	}
+	return os.Getpid()
+}
+
+// fixTracing mends what forbids the daemon to trace.
+const fixTracing = "take what filters system calls out of the daemon's unit (SystemCallFilter=, RestrictRealtime= and others), " +
+	"start its container with seccomp=unconfined, keep kernel.yama.ptrace_scope below 3"
+
+// findTracing says whether VMs can go on from captures.
+func (m *Main) findTracing() finding {
+	if err := qemu.CheckTracing(m.daemonOrSelf()); err != nil {
+		return finding{Name: "tracing", Broken: true, Text: "VMs cannot go on from captures: the daemon may not trace them: " + err.Error(), Fix: fixTracing}
+	}
+	return finding{Name: "tracing", Text: "the daemon may trace VMs"}
+}
+
 // findConfinement says what keeps VMs from the host and from each other, where the
 // daemon is, or would be.
 func (m *Main) findConfinement() finding {
 	f := finding{Name: "confinement"}
-	pid := os.Getpid()
-	if p, err := m.config.dir().Daemon(); err == nil {
-		pid = p.PID
-	}
+	pid := m.daemonOrSelf()
 	there, missing, err := qemu.Limited(pid)
 	if err != nil {
 		f.Broken, f.Text, f.Fix = true, err.Error(), "mount /proc"

@@ -97,6 +97,9 @@ func openDaemon(ctx context.Context, c config, log *slog.Logger) (_ *daemon, err
 		return nil, err
 	}
 	log.Info("accelerator", "accel", accel, "because", why)
+	if err := qemu.CheckTracing(os.Getpid()); err != nil {
+		log.Error("VMs cannot go on from captures: none can be created, forked or resumed", "because", err, "to mend it", fixTracing)
+	}
 	boot, err := host.BootID()
 	if err != nil {
 		return nil, err

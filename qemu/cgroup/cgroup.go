@@ -73,7 +73,9 @@ func (h *Host) findV1(names []string, path string) {
 		if name == "blkio" {
 			controller = "io"
 		}
-		if dir := filepath.Join(root, name, path); slices.Contains(Controllers, controller) && exists(dir) {
+		dir := filepath.Join(root, name, path)
+		mounted := exists(filepath.Join(dir, "tasks")) // the directory alone may be there in any case
+		if slices.Contains(Controllers, controller) && mounted {
 			h.parents, h.controllers = append(h.parents, dir), append(h.controllers, controller)
 		}
 	}

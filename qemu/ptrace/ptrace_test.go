@@ -34,6 +34,9 @@ func TestMain(m *testing.M) {
 	case "caller":
 		caller()
 		return
+	case "filtered":
+		filtered()
+		return
 	}
 	goleak.VerifyTestMain(m)
 }

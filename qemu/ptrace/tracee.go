@@ -3,6 +3,7 @@ package ptrace
 import (
 	"errors"
 	"fmt"
+	"os"
 
 	"golang.org/x/sys/unix"
 )
@@ -30,7 +31,7 @@ func attach(pid int, code code) (*tracee, error) {
 		err = t.stopped(unix.PTRACE_O_TRACEFORK | unix.PTRACE_O_TRACESYSGOOD | unix.PTRACE_O_SUSPEND_SECCOMP)
 	}
 	if err != nil {
-		return nil, errors.Join(fmt.Errorf("stop: %w", err), unix.PtraceDetach(pid))
+		return nil, errors.Join(fmt.Errorf("stop: %w", err), Check(os.Getpid()), unix.PtraceDetach(pid))
 	}
 	restart(&t.regs)
 	return t, nil
