@@ -8,6 +8,9 @@ import (
 // lz4Magic begins the "legacy" LZ4 stream, which is what the kernel is compressed with.
 const lz4Magic = 0x184c2102
 
+// maxRatio is how many times larger than itself a byte can become.
+const maxRatio = 255
+
 var errLZ4 = errors.New("damaged LZ4 data")
 
 // unlz4 decompresses what the kernel's build has made of a file: a legacy LZ4
@@ -17,6 +20,9 @@ func unlz4(src []byte) ([]byte, error) {
 		return nil, errors.New("not compressed with LZ4")
 	}
 	size := binary.LittleEndian.Uint32(src[len(src)-4:])
+	if int64(size) > maxRatio*int64(len(src)) {
+		return nil, errLZ4
+	}
 	blocks := src[4 : len(src)-4]
 	out := make([]byte, 0, size)
 	for len(blocks) > 0 {
