@@ -42,7 +42,6 @@ docs:
 check:
 	@scripts/check
 
-# Needs the internet: no part of check.
 vuln:
 	@scripts/vuln
 
