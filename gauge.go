@@ -25,6 +25,7 @@ type Host struct {
 	// Running VMs, and the memory that their guests have in sum.
 	Running    int
 	RunningMiB int64
-	// Spares and Husks are VMs and processes made ahead.
-	Spares, Husks int
+	// Spares and Husks are VMs and processes made ahead, and how many there are to be.
+	Spares, Husks             int
+	SparesWanted, HusksWanted int
 }

@@ -12,7 +12,9 @@ type Host struct {
 	RunningVMs        int    `json:"runningVms"`
 	RunningMemSizeMiB int64  `json:"runningMemSizeMib" doc:"What their guests have in sum"`
 	Spares            int    `json:"spares" doc:"VMs restored ahead, for the next creates"`
+	SparesWanted      int    `json:"sparesWanted" doc:"How many of them there are to be"`
 	Husks             int    `json:"husks" doc:"Processes started ahead, for the next forks"`
+	HusksWanted       int    `json:"husksWanted" doc:"How many of them there are to be"`
 }
 
 // A Finding is one thing that the doctor looked at.

@@ -16,7 +16,8 @@ func (s *Server) host(ctx context.Context, _ caller, _ *struct{}) (api.Host, err
 	return api.Host{
 		Version: s.config.Version, VMM: h.VMM, CPUCount: runtime.NumCPU(),
 		MemoryMiB: h.MemoryMiB, FreeMemoryMiB: h.FreeMemoryMiB, StorageMiB: h.StorageMiB, FreeStorageMiB: h.FreeStorageMiB,
-		RunningVMs: h.Running, RunningMemSizeMiB: h.RunningMiB, Spares: h.Spares, Husks: h.Husks,
+		RunningVMs: h.Running, RunningMemSizeMiB: h.RunningMiB,
+		Spares: h.Spares, SparesWanted: h.SparesWanted, Husks: h.Husks, HusksWanted: h.HusksWanted,
 	}, nil
 }
 

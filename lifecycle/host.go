@@ -12,7 +12,10 @@ func (m *Manager) Host(ctx context.Context) (coppice.Host, error) {
 	if err != nil {
 		return coppice.Host{}, err
 	}
-	host := coppice.Host{Capacity: capacity, VMM: m.VMM, Spares: m.spares.len(), Husks: m.husks.len()}
+	host := coppice.Host{
+		Capacity: capacity, VMM: m.VMM,
+		Spares: m.spares.len(), SparesWanted: m.spares.want, Husks: m.husks.len(), HusksWanted: m.husks.want,
+	}
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	for _, e := range m.vms {
