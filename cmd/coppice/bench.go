@@ -4,267 +4,290 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"math"
-	"slices"
-	"text/tabwriter"
 	"time"
 
 	"github.com/spf13/cobra"
 
-	"github.com/coppice-vm/coppice"
-	"github.com/coppice-vm/coppice/api"
 	"github.com/coppice-vm/coppice/client"
 	"github.com/coppice-vm/coppice/internal/host"
 	"github.com/coppice-vm/coppice/internal/progress"
 )
+
+// A benchmark is one of those that "coppice bench" has.
+type benchmark struct {
+	name   string // of the command
+	what   string // it measures
+	counts string // what a round is, as a count of them
+	rounds int    // by default
+	quick  int    // rounds of a quick run; a figure of none says little, but that it can be taken
+	// baseline is what the figures' baselines are; empty if they have none.
+	baseline string
+	// targets are those of figures, by their names, for a quiet host of two cores
+	// that emulates its VMs' processors.
+	targets map[string]target
+	measure func(ctx context.Context, b *bench, rounds int) error
+}
+
+// benchmarks are all there are, in the order in which "coppice bench all" runs them.
+var benchmarks = []benchmark{
+	{
+		name: "create", what: "create, where a VM has been restored ahead",
+		counts: "how often", rounds: 10, quick: 1, measure: benchCreate,
+		targets: map[string]target{
+			"create answered":      {P50: 20},
+			"create to first exec": {P50: 80},
+		},
+	},
+	{
+		name: "boot", what: "stop, and start up to the first command's answer",
+		counts: "how often", rounds: 5, quick: 1, measure: benchBoot,
+		targets: map[string]target{"start to first exec": {P50: 6000}},
+	},
+	{
+		name: "exec", what: "the round trip of a command that does nothing",
+		counts: "how often", rounds: 100, quick: 3, measure: benchExec,
+		targets: map[string]target{"exec /bin/true": {P50: 60}},
+	},
+	{
+		name: "fork", what: "fork, and the pause of the parent",
+		counts: "how often", rounds: 10, quick: 1, measure: benchFork,
+		baseline: "QEMU's own way: it stops, migrates all memory to a file, its raw disk is copied (cp --sparse=always --reflink=never), " +
+			"and a second QEMU starts from both; of a fork of 8 generations, it is a fork of the first",
+		targets: map[string]target{
+			"5 MB dirty: parent paused":              {P50: 12, OfBaseline: 1. / 20},
+			"5 MB dirty: fork to running":            {P50: 25},
+			"5 MB dirty: fork to first exec":         {P50: 220, OfBaseline: 1. / 10},
+			"50 MB dirty: parent paused":             {OfBaseline: 1. / 20},
+			"200 MB dirty: parent paused":            {P50: 20, OfBaseline: 1. / 20},
+			"500 MB dirty: parent paused":            {P50: 50, OfBaseline: 1. / 20},
+			"idle, 8 GiB: parent paused":             {P50: 20},
+			"16 children: fork to all have answered": {P50: 5000},
+			"8 generations: fork to first exec":      {OfBaseline: 1.1},
+		},
+	},
+	{
+		name: "suspend", what: "suspend and resume",
+		counts: "how often", rounds: 10, quick: 1, measure: benchSuspend,
+		baseline: "QEMU's own way: it stops and migrates all memory to a file, from which a second QEMU goes on",
+		targets:  map[string]target{"resume to first exec": {P50: 300}},
+	},
+	{
+		name: "density", what: "what each child of a VM takes of memory and disk",
+		counts: "how many children", rounds: 16, quick: 2, measure: benchDensity,
+		targets: map[string]target{
+			"memory (PSS) per idle child": {P50: 50, unit: mebibytes},
+			"disk per child":              {P50: 1, unit: mebibytes},
+		},
+	},
+	{
+		name: "net", what: "HTTP to a VM by the ingress, and how long one that is asleep takes to answer",
+		counts: "how often", rounds: 50, quick: 2, measure: benchNet, baseline: "the same over a connection made in the VM's network namespace, past the ingress",
+	},
+	{
+		name: "ssh", what: "SSH: connect to login, to a shell's prompt, to a command's end",
+		counts: "how often", rounds: 20, quick: 1, measure: benchSSH,
+	},
+	{
+		name: "restart", what: "the daemon of a host with 20 VMs: its restart, which cuts connections to VMs, its memory, an audit",
+		counts: "how often", rounds: 5, quick: 1, measure: benchRestart,
+		targets: map[string]target{"daemon ended to API answers": {P50: 1000}},
+	},
+}
 
 func (m *Main) benchCommand() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "bench",
 		Short: "Measure this machine, on VMs made for it",
 	}
-	var runs int
-	boot := &cobra.Command{
-		Use:   "boot",
-		Short: "Measure create and start, each up to the first command's answer",
-		Args:  cobra.NoArgs,
-		RunE: m.then(func(ctx context.Context, _ []string) error {
-			return m.bench(ctx, runs, benchBoot)
-		}),
+	for _, one := range benchmarks {
+		var rounds int
+		c := &cobra.Command{
+			Use:   one.name,
+			Short: "Measure " + one.what,
+			Args:  cobra.NoArgs,
+			RunE: m.then(func(ctx context.Context, _ []string) error {
+				if rounds < 1 {
+					return fmt.Errorf("--runs %d: want 1 or more", rounds)
+				}
+				one.rounds = rounds
+				return m.benchOne(ctx, one)
+			}),
+		}
+		c.Flags().IntVarP(&rounds, "runs", "n", one.rounds, one.counts)
+		cmd.AddCommand(c)
 	}
-	boot.Flags().IntVarP(&runs, "runs", "n", 5, "how often")
-	exec := &cobra.Command{
-		Use:   "exec",
-		Short: "Measure the round trip of /bin/true",
-		Args:  cobra.NoArgs,
-		RunE: m.then(func(ctx context.Context, _ []string) error {
-			return m.bench(ctx, runs, benchExec)
-		}),
-	}
-	exec.Flags().IntVarP(&runs, "runs", "n", 100, "how often")
-	cmd.AddCommand(boot, exec, m.benchSSHCommand())
-	m.addForkBenches(cmd)
+	cmd.AddCommand(m.benchAllCommand())
 	return cmd
 }
 
-// A report is what a benchmark found.
-type report struct {
-	Machine machine  `json:"machine"`
-	Figures []figure `json:"figures"`
-	Sizes   []size   `json:"sizes,omitempty"`
-	Memory  *memory  `json:"memory,omitempty"` // nil if the daemon is on another machine
-	Notes   []string `json:"notes,omitempty"`  // what there is to know about the figures
+func (m *Main) benchAllCommand() *cobra.Command {
+	var quick bool
+	var out string
+	cmd := &cobra.Command{
+		Use:   "all",
+		Short: "Run every benchmark and write one report",
+		Long: `Run every benchmark and write one report.
+
+The report is report.md, with a plot of each benchmark beside it, and report.json,
+which has every sample. All of it is written when the last benchmark has ended; one
+that fails is reported as such, and the others are run. It takes about ten minutes,
+in which the machine should have nothing else to do. The daemon is restarted a few
+times: VMs run on, and connections to them break.`,
+		Args: cobra.NoArgs,
+		RunE: m.then(func(ctx context.Context, _ []string) error { return m.benchAll(ctx, quick, out) }),
+	}
+	cmd.Flags().BoolVar(&quick, "quick", false, "measure everything once or twice, to see that it can be")
+	cmd.Flags().StringVarP(&out, "out", "o", "bench-report", "directory to write the report to")
+	return cmd
 }
 
-// A figure is one thing that was measured, in milliseconds.
-type figure struct {
-	Name    string    `json:"name"`
-	N       int       `json:"n"`
-	P50     float64   `json:"p50Ms"`
-	P95     float64   `json:"p95Ms"`
-	Max     float64   `json:"maxMs"`
-	Samples []float64 `json:"samplesMs"` // as they came
+// benchOne runs one benchmark and prints what it found.
+func (m *Main) benchOne(ctx context.Context, one benchmark) error {
+	r, err := m.runBenchmarks(ctx, []benchmark{one}, false)
+	if err := errors.Join(err, r.failure()); err != nil {
+		return err
+	}
+	return m.print(r, r.write)
 }
 
-// A bench is one benchmark that is running.
+// benchAll runs every benchmark and writes the report to a directory.
+func (m *Main) benchAll(ctx context.Context, quick bool, dir string) error {
+	r, err := m.runBenchmarks(ctx, benchmarks, quick)
+	if err == nil {
+		err = r.save(dir)
+	}
+	if err != nil {
+		return err
+	}
+	return errors.Join(m.print(r, r.write), r.failure())
+}
+
+// runBenchmarks runs benchmarks, one after the other. It fails only if none can
+// be run, or if it was interrupted: what fails of one is in the report.
+func (m *Main) runBenchmarks(ctx context.Context, run []benchmark, quick bool) (report, error) {
+	b := &bench{quick: quick, dir: m.config.dir()}
+	var err error
+	if b.creds, err = m.credentials(); err != nil {
+		return report{}, err
+	}
+	if b.client, err = m.client(); err != nil {
+		return report{}, err
+	}
+	if found, err := b.dir.ReadCredentials(); err == nil && found.URL == b.creds.URL {
+		_, err := b.dir.Daemon()
+		b.local = err == nil
+	}
+	r := report{Began: time.Now().UTC(), Quick: quick}
+	if r.Machine, err = b.describeHost(ctx); err != nil {
+		return report{}, err
+	}
+	r.LoadBefore = loadAverage()
+	steps := progress.New(m.Stderr)
+	for _, one := range run {
+		began := time.Now()
+		rounds := one.rounds
+		if quick {
+			rounds = one.quick
+		}
+		failed := steps.Do("bench "+one.name, func(step *progress.Step) error {
+			b.begin(step)
+			return errors.Join(one.measure(ctx, b, rounds), b.clear())
+		})
+		if ctx.Err() != nil {
+			return report{}, ctx.Err()
+		}
+		r.Benchmarks = append(r.Benchmarks, b.result(one, time.Since(began), failed))
+	}
+	r.LoadAfter, r.Seconds = loadAverage(), time.Since(r.Began).Seconds()
+	return r, nil
+}
+
+// A bench is a run of benchmarks. What is said of figures, notes and VMs is of
+// the one that is running.
 type bench struct {
 	client *client.Client
-	step   *progress.Step
-	// idle is called while a VM of the benchmark runs and does nothing.
-	idle    func()
-	order   []string
-	samples map[string][]time.Duration
+	creds  host.Credentials
+	dir    host.Dir
+	local  bool // the daemon is of this machine, and dir its directory
+	quick  bool
 
-	dir   host.Dir
-	local bool      // the daemon is of this machine, and dir its directory
-	log   daemonLog // empty unless local
-
+	step      *progress.Step
 	warmingUp bool // nothing is recorded
-	sizes     sizes
+	figures   []*figure
 	notes     []string
 	made      []string // VMs to delete in the end
 }
 
-// A measurement is what a benchmark does. It takes the number of its rounds.
-type measurement func(context.Context, *bench, int) error
+// begin begins a benchmark.
+func (b *bench) begin(step *progress.Step) {
+	b.step, b.warmingUp, b.figures, b.notes = step, false, nil, nil
+}
 
 // add records how long something took that began at start.
 func (b *bench) add(name string, start time.Time) { b.record(name, time.Since(start)) }
 
 // record records how long something took.
 func (b *bench) record(name string, took time.Duration) {
-	if b.warmingUp {
-		return
+	if !b.warmingUp {
+		f := b.figure(name, milliseconds)
+		f.Samples = append(f.Samples, took.Seconds()*1000)
 	}
-	if b.samples[name] == nil {
-		b.order = append(b.order, name)
-	}
-	b.samples[name] = append(b.samples[name], took)
 }
 
-// note says something about the figures.
-func (b *bench) note(format string, args ...any) {
-	b.notes = append(b.notes, fmt.Sprintf(format, args...))
+// recordBaseline records how long what a figure is compared with took.
+func (b *bench) recordBaseline(name string, took time.Duration) {
+	if !b.warmingUp {
+		f := b.figure(name, milliseconds)
+		if f.Baseline == nil {
+			f.Baseline = new(series)
+		}
+		f.Baseline.Samples = append(f.Baseline.Samples, took.Seconds()*1000)
+	}
 }
 
-// bench runs a benchmark and prints its report.
-func (m *Main) bench(ctx context.Context, runs int, measure measurement) error {
-	if runs < 1 {
-		return fmt.Errorf("--runs %d: want 1 or more", runs)
+// recordMiB records how much of something there was.
+func (b *bench) recordMiB(name string, mib float64) {
+	if !b.warmingUp {
+		f := b.figure(name, mebibytes)
+		f.Samples = append(f.Samples, mib)
 	}
-	c, err := m.client()
-	if err != nil {
-		return err
-	}
-	r := report{Machine: describeMachine()}
-	b := &bench{client: c, samples: map[string][]time.Duration{}, dir: m.config.dir()}
-	if _, err := b.dir.Daemon(); err == nil {
-		b.local, b.log = true, daemonLog(b.dir.Log())
-	}
-	b.idle = func() { r.Memory = m.memory(ctx, c) }
-	err = progress.New(m.Stderr).Do("bench", func(step *progress.Step) error {
-		b.step = step
-		return errors.Join(measure(ctx, b, runs), b.clear())
-	})
-	if err != nil {
-		return err
-	}
-	for _, name := range b.order {
-		r.Figures = append(r.Figures, summarize(name, b.samples[name]))
-	}
-	r.Sizes, r.Notes = b.sizes.summarize(), b.notes
-	return m.print(r, r.write)
 }
 
-func benchBoot(ctx context.Context, b *bench, runs int) error {
-	for i := range runs {
-		b.step.Note("boot %d of %d", i+1, runs)
-		err := b.withVM(ctx, func(id string) error {
-			if _, err := b.client.Stop(ctx, id); err != nil {
-				return err
-			}
-			start := time.Now()
-			if _, err := b.client.Start(ctx, id, api.StartVM{}); err != nil {
-				return err
-			}
-			b.add("start", start)
-			if err := b.true(ctx, id); err != nil {
-				return err
-			}
-			b.add("start to first exec", start)
-			if i == runs-1 {
-				b.idle()
-			}
-			return nil
-		})
-		if err != nil {
+// figure returns the figure of that name, which may be a new one.
+func (b *bench) figure(name, unit string) *figure {
+	for _, f := range b.figures {
+		if f.Name == name {
+			return f
+		}
+	}
+	f := &figure{Name: name, Unit: unit}
+	b.figures = append(b.figures, f)
+	return f
+}
+
+// repeat does something for so many rounds, and before, unless the run is a
+// quick one, for one that is not counted: it finds caches cold.
+func (b *bench) repeat(ctx context.Context, rounds int, what string, do func() error) error {
+	first := 0
+	if b.quick {
+		first = 1
+	}
+	defer func() { b.warmingUp = false }()
+	for i := first; i <= rounds; i++ {
+		b.warmingUp = i == 0
+		if b.warmingUp {
+			b.step.Note("%s, warm-up", what)
+		} else {
+			b.step.Note("%s, %d of %d", what, i, rounds)
+		}
+		if err := errors.Join(ctx.Err(), do()); err != nil {
 			return err
 		}
 	}
 	return nil
 }
 
-func benchExec(ctx context.Context, b *bench, runs int) error {
-	b.step.Note("booting a VM")
-	return b.withVM(ctx, func(id string) error {
-		const warmUp = 5 // the first ones find cold caches; boot measures them
-		b.step.Note("%d runs of /bin/true", runs)
-		for i := range warmUp + runs {
-			start := time.Now()
-			if err := b.true(ctx, id); err != nil {
-				return err
-			}
-			if i >= warmUp {
-				b.add("exec /bin/true", start)
-			}
-		}
-		b.idle()
-		return nil
-	})
-}
-
-// withVM makes a VM, measures how long it takes to its first answer, lets do
-// use it, and deletes it.
-func (b *bench) withVM(ctx context.Context, do func(id string) error) (err error) {
-	start := time.Now()
-	vm, err := b.client.Create(ctx, api.CreateVM{VMSpec: api.VMSpec{Name: new("bench"), IdleTimeoutSeconds: never}})
-	if err != nil {
-		return err
-	}
-	defer func() {
-		// Also after Ctrl-C.
-		if _, deleted := b.client.Delete(context.WithoutCancel(ctx), vm.ID); err == nil {
-			err = deleted
-		}
-	}()
-	b.add("create", start)
-	if err := b.true(ctx, vm.ID); err != nil {
-		return err
-	}
-	b.add("create to first exec", start)
-	return do(vm.ID)
-}
-
-// true runs /bin/true in a VM.
-func (b *bench) true(ctx context.Context, id string) error {
-	result, err := b.client.ExecAwait(ctx, id, coppice.ExecSpec{Command: "/bin/true"})
-	if err == nil && result.StatusCode != 0 {
-		err = fmt.Errorf("/bin/true ended with status %d: %s", result.StatusCode, result.Stderr)
-	}
-	return err
-}
-
-// summarize needs one sample at least.
-func summarize(name string, samples []time.Duration) figure {
-	f := figure{Name: name, N: len(samples)}
-	for _, s := range samples {
-		f.Samples = append(f.Samples, milliseconds(s))
-	}
-	sorted := slices.Sorted(slices.Values(samples))
-	f.P50 = milliseconds(percentile(sorted, 50))
-	f.P95 = milliseconds(percentile(sorted, 95))
-	f.Max = milliseconds(sorted[len(sorted)-1])
-	return f
-}
-
-// percentile returns the smallest of the sorted samples that p percent of them
-// do not exceed: always one that was measured.
-func percentile[T any](sorted []T, p float64) T {
-	rank := int(math.Ceil(p / 100 * float64(len(sorted))))
-	return sorted[max(rank, 1)-1]
-}
-
-func milliseconds(d time.Duration) float64 {
-	return float64(d.Microseconds()) / 1000
-}
-
-func (r report) write(w *tabwriter.Writer) {
-	fmt.Fprintf(w, "%s, coppice %s\n", r.Machine, r.Machine.Coppice)
-	fmt.Fprintln(w, "\t      n\t     p50\t     p95\t     max")
-	for _, f := range r.Figures {
-		fmt.Fprintf(w, "%s\t%7d\t%8s\t%8s\t%8s\n", f.Name, f.N, human(f.P50), human(f.P95), human(f.Max))
-	}
-	for _, s := range r.Sizes {
-		fmt.Fprintf(w, "%s\t%7d\t%5.1f MiB\t%5.1f MiB\t%5.1f MiB\n", s.Name, s.N, s.P50, s.P95, s.Max)
-	}
-	if r.Memory != nil {
-		fmt.Fprintf(w, "daemon memory (RSS)\t%5.1f MiB (VMs known: %d, running: %d)\n", r.Memory.DaemonMiB, r.Memory.VMs, r.Memory.Running)
-		fmt.Fprintf(w, "host memory per VM (PSS)\t%5.1f MiB on average\n", r.Memory.PerVMMiB)
-	}
-	for _, note := range r.Notes {
-		fmt.Fprintf(w, "(%s)\n", note)
-	}
-}
-
-// human writes milliseconds with three digits that matter.
-func human(ms float64) string {
-	switch {
-	case ms >= 1000:
-		return fmt.Sprintf("%.2f s", ms/1000)
-	case ms >= 100:
-		return fmt.Sprintf("%.0f ms", ms)
-	case ms >= 10:
-		return fmt.Sprintf("%.1f ms", ms)
-	}
-	return fmt.Sprintf("%.2f ms", ms)
+// note says something about the figures.
+func (b *bench) note(format string, args ...any) {
+	b.notes = append(b.notes, fmt.Sprintf(format, args...))
 }

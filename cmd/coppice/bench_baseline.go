@@ -16,6 +16,7 @@ import (
 	"time"
 
 	"github.com/coppice-vm/coppice"
+	"github.com/coppice-vm/coppice/api"
 	"github.com/coppice-vm/coppice/guest"
 	"github.com/coppice-vm/coppice/internal/tsc"
 	"github.com/coppice-vm/coppice/qemu/qmp"
@@ -35,9 +36,9 @@ type rival struct {
 	flags []string // that say what the machine is
 }
 
-// baseline measures QEMU's own way. Where the daemon is on another machine
-// there is none to compare with.
-func (b *bench) baseline(ctx context.Context, measure func(*rival) error) (err error) {
+// beside measures QEMU's own way. Where the daemon is on another machine there
+// is none to compare with.
+func (b *bench) beside(ctx context.Context, measure func(*rival) error) (err error) {
 	if !b.local {
 		b.note("no baseline: the daemon is on another machine")
 		return nil
@@ -47,7 +48,6 @@ func (b *bench) baseline(ctx context.Context, measure func(*rival) error) (err e
 		return fmt.Errorf("baseline: %w", err)
 	}
 	defer func() { err = errors.Join(err, os.RemoveAll(r.dir)) }()
-	b.note("baseline: one QEMU of our own stops, migrates all memory to a file, its raw disk is copied (cp --sparse=always --reflink=never), and a second QEMU starts from both")
 	if err := measure(r); err != nil {
 		return fmt.Errorf("baseline: %w", err)
 	}
@@ -55,7 +55,7 @@ func (b *bench) baseline(ctx context.Context, measure func(*rival) error) (err e
 }
 
 func (b *bench) newRival(ctx context.Context) (*rival, error) {
-	id, err := b.create(ctx) // shows how the daemon's VMs are run
+	id, err := b.createNow(ctx, api.VMSpec{}) // shows how the daemon's VMs are run
 	if err != nil {
 		return nil, err
 	}

@@ -4,19 +4,18 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"io"
-	"strconv"
-	"strings"
 	"time"
 
 	"golang.org/x/sync/errgroup"
 
 	"github.com/coppice-vm/coppice"
+	"github.com/coppice-vm/coppice/api"
 )
 
 const (
-	atOnce = 16 // forks of one call, in the figures of many
-	depth  = 8  // generations of the chain
+	atOnce   = 16 // forks of one call, in the figures of many
+	depth    = 8  // generations of the chain
+	largeGiB = 8. // memory of the VM that is large
 )
 
 // dirtyMiB is what the parents of the pauses have changed of their memory.
@@ -28,19 +27,25 @@ func benchFork(ctx context.Context, b *bench, rounds int) error {
 			return err
 		}
 	}
+	switch err := b.forkLarge(ctx, rounds); {
+	case coppice.CodeOf(err) == coppice.CodeNoMemory:
+		b.note("a VM of %v GiB and its fork have no room in this host's memory", largeGiB)
+	case err != nil:
+		return err
+	}
 	if err := b.forkMany(ctx, rounds); err != nil {
 		return err
 	}
 	if err := b.forkChain(ctx, rounds); err != nil {
 		return err
 	}
-	b.note("the guest's view of a pause is the longest gap in a loop that reads its monotonic clock during the fork; it has the host's scheduling in it")
-	return b.baseline(ctx, func(r *rival) error { return r.forks(ctx, dirtyMiB, rounds) })
+	b.note("paused and running are the daemon's phases of the fork (docs/METRICS.md); the rest is what its client waits")
+	return b.beside(ctx, func(r *rival) error { return r.forks(ctx, dirtyMiB, rounds) })
 }
 
 // pauses forks a VM that has changed so much of its memory.
 func (b *bench) pauses(ctx context.Context, mib, rounds int) error {
-	parent, err := b.create(ctx)
+	parent, err := b.create(ctx, api.VMSpec{})
 	if err != nil {
 		return err
 	}
@@ -48,51 +53,40 @@ func (b *bench) pauses(ctx context.Context, mib, rounds int) error {
 	if err := b.run(ctx, parent, dirty(mib)); err != nil {
 		return err
 	}
-	for i := range 1 + rounds {
-		b.step.Note("fork with %d MB dirty, %s", mib, ofRounds(i, rounds))
-		b.warmingUp = i == 0
-		name := fmt.Sprintf("%d MB dirty: ", mib)
-		log := b.log.end()
-		if err := b.forkOnce(ctx, parent, name); err != nil {
-			return err
-		}
-		if pauses, err := b.log.pauses(log, parent); err != nil {
-			return err
-		} else if len(pauses) > 0 {
-			b.record(name+"parent paused (daemon's log)", pauses[len(pauses)-1])
-		}
-		gap, err := b.longestGap(ctx, parent, func() error {
-			children, err := b.fork(ctx, parent, 1)
-			return errors.Join(err, b.delete(children...))
-		})
+	return b.repeat(ctx, rounds, fmt.Sprintf("fork with %d MB dirty", mib), func() error {
+		took, err := b.forkOnce(ctx, parent)
 		if err != nil {
 			return err
 		}
-		b.record(name+"parent paused (guest's view)", gap)
-	}
-	return nil
+		b.recordFork(dirtyName(mib), took, b.record)
+		return nil
+	})
 }
 
-// forkOnce measures a fork up to the child's first answer.
-func (b *bench) forkOnce(ctx context.Context, parent, name string) (err error) {
-	start := time.Now()
-	children, err := b.fork(ctx, parent, 1)
+// dirtyName is how the names begin of figures of a fork with so much dirty memory.
+func dirtyName(mib int) string { return fmt.Sprintf("%d MB dirty: ", mib) }
+
+// forkLarge measures the pause of a VM that has much memory, and has used little of it.
+func (b *bench) forkLarge(ctx context.Context, rounds int) error {
+	b.step.Note("a VM of %v GiB, which boots if it is the first", largeGiB)
+	parent, err := b.create(ctx, api.VMSpec{MemSizeGb: new(largeGiB)})
 	if err != nil {
 		return err
 	}
-	defer func() { err = errors.Join(err, b.delete(children...)) }()
-	b.add(name+"fork answered", start)
-	if err := b.true(ctx, children[0]); err != nil {
-		return err
-	}
-	b.add(name+"fork to first exec", start)
-	return nil
+	defer b.delete(parent)
+	return b.repeat(ctx, rounds, fmt.Sprintf("fork of a VM of %v GiB", largeGiB), func() error {
+		took, err := b.forkOnce(ctx, parent)
+		if err != nil {
+			return err
+		}
+		b.record(fmt.Sprintf("idle, %v GiB: parent paused", largeGiB), took.paused)
+		return nil
+	})
 }
 
-// forkMany measures forks of many children, which then all answer, and what
-// they take of the pool.
+// forkMany measures forks of many children, which then all answer.
 func (b *bench) forkMany(ctx context.Context, rounds int) error {
-	parent, err := b.create(ctx)
+	parent, err := b.create(ctx, api.VMSpec{})
 	if err != nil {
 		return err
 	}
@@ -100,32 +94,35 @@ func (b *bench) forkMany(ctx context.Context, rounds int) error {
 	if err := b.true(ctx, parent); err != nil {
 		return err
 	}
-	for i := range 1 + rounds {
-		b.step.Note("%d children at once, %s", atOnce, ofRounds(i, rounds))
-		b.warmingUp = i == 0
-		before := b.poolUsed()
-		start := time.Now()
-		children, err := b.fork(ctx, parent, atOnce)
+	name := fmt.Sprintf("%d children: ", atOnce)
+	return b.repeat(ctx, rounds, fmt.Sprintf("%d children at once", atOnce), func() error {
+		if err := b.ready(ctx); err != nil {
+			return err
+		}
+		var start time.Time
+		var children []string
+		took, err := b.phases(ctx, func() (err error) {
+			start = time.Now()
+			children, err = b.fork(ctx, parent, atOnce)
+			b.add(name+"fork answered", start)
+			return err
+		})
 		if err != nil {
 			return err
 		}
-		b.add(fmt.Sprintf("%d children: fork answered", atOnce), start)
+		b.record(name+"parent paused", took[pause])
 		if err := b.allTrue(ctx, children); err != nil {
 			return err
 		}
-		b.add(fmt.Sprintf("%d children: fork to all answered", atOnce), start)
-		b.diskPerChild(before, len(children))
-		if err := b.delete(children...); err != nil {
-			return err
-		}
-	}
-	return nil
+		b.add(name+"fork to all have answered", start)
+		return b.delete(children...)
+	})
 }
 
-// forkChain measures forks of a VM that was created, and of one that has as
-// many ancestors as make its child the last of the chain.
+// forkChain measures forks of a VM that has so many ancestors that its child is
+// the last of a chain, and, to compare with, of one that was created.
 func (b *bench) forkChain(ctx context.Context, rounds int) error {
-	first, err := b.create(ctx)
+	first, err := b.create(ctx, api.VMSpec{})
 	if err != nil {
 		return err
 	}
@@ -143,18 +140,56 @@ func (b *bench) forkChain(ctx context.Context, rounds int) error {
 		}
 		chain = append(chain, children...)
 	}
-	for i := range 1 + rounds {
-		b.step.Note("depth 1 and %d, %s", depth, ofRounds(i, rounds))
-		b.warmingUp = i == 0
+	return b.repeat(ctx, rounds, fmt.Sprintf("%d generations", depth), func() error {
 		// In turns, so that both see the same host.
-		err := errors.Join(
-			b.forkOnce(ctx, first, "depth 1: "),
-			b.forkOnce(ctx, chain[depth-1], fmt.Sprintf("depth %d: ", depth)))
+		short, err := b.forkOnce(ctx, first)
 		if err != nil {
 			return err
 		}
+		long, err := b.forkOnce(ctx, chain[depth-1])
+		if err != nil {
+			return err
+		}
+		name := fmt.Sprintf("%d generations: ", depth)
+		b.recordFork(name, long, b.record)
+		b.recordFork(name, short, b.recordBaseline)
+		return nil
+	})
+}
+
+// A forkTime is how long a fork took until its parent went on, the child ran,
+// the call was answered, and the child had answered a command.
+type forkTime struct{ paused, running, answered, exec time.Duration }
+
+// pause is the phase of a fork in which the parent stands still.
+var pause = phase{coppice.Cut, "pause"}
+
+// forkOnce forks a VM, has the child answer, and deletes it.
+func (b *bench) forkOnce(ctx context.Context, parent string) (t forkTime, err error) {
+	if err := b.ready(ctx); err != nil {
+		return t, err
 	}
-	return nil
+	var children []string
+	took, err := b.phases(ctx, func() (err error) {
+		start := time.Now()
+		children, err = b.fork(ctx, parent, 1)
+		t.answered = time.Since(start)
+		if err != nil {
+			return err
+		}
+		err = b.true(ctx, children[0])
+		t.exec = time.Since(start)
+		return err
+	})
+	t.paused, t.running = took[pause], took[phase{coppice.Cut, "capture"}]+took.toRunning(coppice.Restore)
+	return t, errors.Join(err, b.delete(children...))
+}
+
+func (b *bench) recordFork(name string, t forkTime, record func(string, time.Duration)) {
+	record(name+"parent paused", t.paused)
+	record(name+"fork to running", t.running)
+	record(name+"fork answered", t.answered)
+	record(name+"fork to first exec", t.exec)
 }
 
 // allTrue runs /bin/true in VMs at once.
@@ -174,59 +209,4 @@ import os
 mib = os.urandom(1 << 20)
 with open("/dev/shm/bench", "wb") as f:
     for _ in range(%d): f.write(mib)'`, mib)
-}
-
-// gapWatch looks at the clock until it is told to stop, and then says what the
-// longest time between two looks was, in ns. Its first line says that it has begun.
-const gapWatch = `python3 -uc '
-import signal, time
-stop = False
-def end(*_):
-    global stop
-    stop = True
-signal.signal(signal.SIGTERM, end)
-print("watching")
-longest, last = 0, time.monotonic_ns()
-while not stop:
-    now = time.monotonic_ns()
-    longest, last = max(longest, now - last), now
-print(longest)' & read _; kill $!; wait $!`
-
-// longestGap returns the longest time for which a guest stood still during do.
-func (b *bench) longestGap(ctx context.Context, id string, do func() error) (time.Duration, error) {
-	ctx, cancel := context.WithCancel(ctx)
-	defer cancel()
-	stdin, stop := io.Pipe()
-	out, stdout := io.Pipe()
-	ended := make(chan error, 1)
-	go func() {
-		_, err := b.client.Exec(ctx, id, coppice.ExecSpec{Command: gapWatch}, coppice.Stdio{Stdin: stdin, Stdout: stdout})
-		stdin.CloseWithError(io.ErrClosedPipe)
-		stdout.CloseWithError(err)
-		ended <- err
-	}()
-	defer func() {
-		cancel()
-		out.Close()
-		<-ended
-	}()
-	var first [len("watching\n")]byte
-	if _, err := io.ReadFull(out, first[:]); err != nil {
-		return 0, fmt.Errorf("watch the guest's clock: %w", err)
-	}
-	if err := do(); err != nil {
-		return 0, err
-	}
-	if _, err := io.WriteString(stop, "\n"); err != nil {
-		return 0, fmt.Errorf("watch the guest's clock: %w", err)
-	}
-	said, err := io.ReadAll(out)
-	if err != nil {
-		return 0, fmt.Errorf("watch the guest's clock: %w", err)
-	}
-	ns, err := strconv.ParseInt(strings.TrimSpace(string(said)), 10, 64)
-	if err != nil {
-		return 0, fmt.Errorf("watch the guest's clock: %w", err)
-	}
-	return time.Duration(ns), nil
 }

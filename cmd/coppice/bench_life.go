@@ -6,31 +6,21 @@ import (
 	"fmt"
 	"time"
 
+	"github.com/coppice-vm/coppice"
 	"github.com/coppice-vm/coppice/api"
 )
 
-// benchCreate measures creates that find a VM restored ahead: it leaves the
-// daemon the time refill before each to restore the next.
-func benchCreate(refill time.Duration) measurement {
-	return func(ctx context.Context, b *bench, rounds int) error {
-		for i := range 1 + rounds {
-			b.step.Note("create, %s", ofRounds(i, rounds))
-			b.warmingUp = i == 0
-			if err := sleep(ctx, refill); err != nil {
-				return err
-			}
-			if err := b.createOnce(ctx); err != nil {
-				return err
-			}
-		}
-		b.note("%v between creates, in which the daemon restores a VM ahead", refill)
-		return nil
-	}
+// benchCreate measures creates that find a VM restored ahead.
+func benchCreate(ctx context.Context, b *bench, rounds int) error {
+	return b.repeat(ctx, rounds, "create", func() error { return b.createOnce(ctx) })
 }
 
 func (b *bench) createOnce(ctx context.Context) (err error) {
+	if err := b.ready(ctx); err != nil {
+		return err
+	}
 	start := time.Now()
-	id, err := b.create(ctx)
+	id, err := b.createNow(ctx, api.VMSpec{})
 	if err != nil {
 		return err
 	}
@@ -43,79 +33,129 @@ func (b *bench) createOnce(ctx context.Context) (err error) {
 	return nil
 }
 
-func benchSuspend(ctx context.Context, b *bench, rounds int) error {
-	id, err := b.create(ctx)
+func benchBoot(ctx context.Context, b *bench, rounds int) error {
+	id, err := b.create(ctx, api.VMSpec{})
 	if err != nil {
 		return err
 	}
-	for i := range 1 + rounds {
-		b.step.Note("suspend and resume, %s", ofRounds(i, rounds))
-		b.warmingUp = i == 0
-		if err := b.true(ctx, id); err != nil {
-			return err
-		}
+	return b.repeat(ctx, rounds, "boot", func() error {
 		start := time.Now()
-		if _, err := b.client.Suspend(ctx, id); err != nil {
+		if _, err := b.client.Stop(ctx, id); err != nil {
 			return err
 		}
-		b.add("suspend answered", start)
+		b.add("stop answered", start)
 		start = time.Now()
 		if _, err := b.client.Start(ctx, id, api.StartVM{}); err != nil {
 			return err
 		}
-		b.add("resume answered", start)
+		b.add("start answered", start)
 		if err := b.true(ctx, id); err != nil {
 			return err
 		}
-		b.add("resume to first exec", start)
+		b.add("start to first exec", start)
+		return nil
+	})
+}
+
+func benchExec(ctx context.Context, b *bench, rounds int) error {
+	id, err := b.create(ctx, api.VMSpec{})
+	if err != nil {
+		return err
 	}
-	return b.baseline(ctx, func(r *rival) error { return r.suspends(ctx, rounds) })
+	return b.repeat(ctx, rounds, "/bin/true", func() error {
+		start := time.Now()
+		if err := b.true(ctx, id); err != nil {
+			return err
+		}
+		b.add("exec /bin/true", start)
+		return nil
+	})
+}
+
+func benchSuspend(ctx context.Context, b *bench, rounds int) error {
+	id, err := b.create(ctx, api.VMSpec{})
+	if err != nil {
+		return err
+	}
+	if err := b.repeat(ctx, rounds, "suspend and resume", func() error { return b.suspendOnce(ctx, id) }); err != nil {
+		return err
+	}
+	return b.beside(ctx, func(r *rival) error { return r.suspends(ctx, rounds) })
+}
+
+// suspendOnce measures a suspend and a resume, up to the first answer.
+func (b *bench) suspendOnce(ctx context.Context, id string) error {
+	if err := b.true(ctx, id); err != nil {
+		return err
+	}
+	start := time.Now()
+	if _, err := b.client.Suspend(ctx, id); err != nil {
+		return err
+	}
+	b.add("suspend answered", start)
+	took, err := b.phases(ctx, func() error {
+		start = time.Now()
+		_, err := b.client.Start(ctx, id, api.StartVM{})
+		b.add("resume answered", start)
+		return err
+	})
+	if err != nil {
+		return err
+	}
+	b.record("resume to running", took.toRunning(coppice.Resume))
+	if err := b.true(ctx, id); err != nil {
+		return err
+	}
+	b.add("resume to first exec", start)
+	return nil
 }
 
 // work is something that a child does: it starts an interpreter, and keeps it busy.
 const work = `python3 -c 'print(sum(i * i for i in range(100000)))'`
 
 // benchDensity measures what children take of the host, as many as there are
-// rounds, once they have been left alone for so long.
-func benchDensity(settle time.Duration) measurement {
-	return func(ctx context.Context, b *bench, children int) error {
-		if !b.local {
-			return errors.New("the daemon is on another machine, whose memory cannot be seen from here")
-		}
-		parent, err := b.create(ctx)
+// rounds, once they have been left alone.
+func benchDensity(ctx context.Context, b *bench, children int) error {
+	if !b.local {
+		return errors.New("the daemon is on another machine, whose memory cannot be seen from here")
+	}
+	parent, err := b.create(ctx, api.VMSpec{})
+	if err != nil {
+		return err
+	}
+	if err := b.true(ctx, parent); err != nil {
+		return err
+	}
+	b.step.Note("%d children", children)
+	before := b.poolUsed()
+	var ids []string
+	for len(ids) < children {
+		more, err := b.fork(ctx, parent, min(children-len(ids), atOnce))
 		if err != nil {
 			return err
 		}
-		if err := b.true(ctx, parent); err != nil {
-			return err
-		}
-		b.step.Note("%d children", children)
-		before := b.poolUsed()
-		var ids []string
-		for len(ids) < children {
-			more, err := b.fork(ctx, parent, min(children-len(ids), atOnce))
-			if err != nil {
-				return err
-			}
-			ids = append(ids, more...)
-		}
-		b.step.Note("leaving them alone for %v", settle)
-		if err := sleep(ctx, settle); err != nil {
-			return err
-		}
-		b.diskPerChild(before, children)
-		if err := b.memoryPerChild("host memory (PSS) per idle child", ids); err != nil {
-			return err
-		}
-		b.step.Note("letting each work")
-		for _, id := range ids {
-			if err := b.run(ctx, id, work); err != nil {
-				return err
-			}
-		}
-		b.note("idle: %v after the fork; worked: right after a run of python3 in each, one after the other", settle)
-		return b.memoryPerChild("host memory (PSS) per child that has worked", ids)
+		ids = append(ids, more...)
 	}
+	settle := time.Minute
+	if b.quick {
+		settle = time.Second
+	}
+	b.step.Note("leaving them alone for %v", settle)
+	if err := sleep(ctx, settle); err != nil {
+		return err
+	}
+	b.diskPerChild(before, children)
+	if err := b.memoryPerChild("memory (PSS) per idle child", ids); err != nil {
+		return err
+	}
+	b.step.Note("letting each work")
+	for _, id := range ids {
+		if err := b.run(ctx, id, work); err != nil {
+			return err
+		}
+	}
+	b.note("disk: what the pool has grown by for each, with its part of the capture; idle: %v after the fork; worked: right after a run of python3 in each, one after the other", settle)
+	return b.memoryPerChild("memory (PSS) per child that has worked", ids)
 }
 
 // memoryPerChild records what the process of each VM takes of this machine.
@@ -129,13 +169,4 @@ func (b *bench) memoryPerChild(name string, ids []string) error {
 		b.recordMiB(name, float64(kib(pss))/1024)
 	}
 	return nil
-}
-
-func sleep(ctx context.Context, d time.Duration) error {
-	select {
-	case <-time.After(d):
-		return nil
-	case <-ctx.Done():
-		return ctx.Err()
-	}
 }

@@ -19,6 +19,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/coppice-vm/coppice"
+	"github.com/coppice-vm/coppice/api"
 )
 
 const (
@@ -58,7 +59,7 @@ func benchNet(ctx context.Context, b *bench, rounds int) error {
 	if err != nil {
 		return err
 	}
-	id, err := b.create(ctx)
+	id, err := b.create(ctx, api.VMSpec{})
 	if err != nil {
 		return err
 	}
@@ -77,13 +78,13 @@ func benchNet(ctx context.Context, b *bench, rounds int) error {
 		}
 		return new(net.Dialer).DialContext(ctx, "tcp", address.Host)
 	}}
-	if err := b.visit(ctx, "by the ingress", ingress, rounds); err != nil {
+	if err := b.visit(ctx, ingress, rounds, b.record); err != nil {
 		return err
 	}
 	if b.local {
 		namespace := filepath.Join(b.dir.Networks(), id)
 		direct := visitor{base: "http://vm", dial: func(ctx context.Context) (net.Conn, error) { return dialInside(ctx, namespace) }}
-		if err := b.visit(ctx, "directly", direct, rounds); err != nil {
+		if err := b.visit(ctx, direct, rounds, b.recordBaseline); err != nil {
 			return err
 		}
 	}
@@ -145,29 +146,31 @@ func fetch(ctx context.Context, c *http.Client, method, url string, sends int64)
 }
 
 // visit measures small requests and large bodies of a visitor.
-func (b *bench) visit(ctx context.Context, how string, v visitor, rounds int) error {
+func (b *bench) visit(ctx context.Context, v visitor, rounds int, record func(string, time.Duration)) error {
 	for _, m := range []struct {
 		name, method    string
 		keepAlive       bool
 		receives, sends int64
 		rounds          int
 	}{
-		{"GET " + how + ", connection kept", "GET", true, 0, 0, rounds},
-		{"GET " + how + ", new connection", "GET", false, 0, 0, rounds},
-		{"64 MiB from a VM " + how, "GET", true, bulk, 0, min(rounds, 3)},
-		{"64 MiB to a VM " + how, "POST", true, 0, bulk, min(rounds, 3)},
+		{"GET, connection kept", "GET", true, 0, 0, rounds},
+		{"GET, new connection", "GET", false, 0, 0, rounds},
+		{"64 MiB from a VM", "GET", true, bulk, 0, min(rounds, 3)},
+		{"64 MiB to a VM", "POST", true, 0, bulk, min(rounds, 3)},
 	} {
 		c := v.client(m.keepAlive)
-		for i := range 1 + m.rounds {
-			b.step.Note("%s, %s", m.name, ofRounds(i, m.rounds))
-			b.warmingUp = i == 0
+		err := b.repeat(ctx, m.rounds, m.name, func() error {
 			start := time.Now()
 			if err := fetch(ctx, c, m.method, fmt.Sprintf("%s/%d", v.base, m.receives), m.sends); err != nil {
 				return err
 			}
-			b.add(m.name, start)
-		}
+			record(m.name, time.Since(start))
+			return nil
+		})
 		c.CloseIdleConnections()
+		if err != nil {
+			return err
+		}
 	}
 	return nil
 }
@@ -175,9 +178,7 @@ func (b *bench) visit(ctx context.Context, how string, v visitor, rounds int) er
 // wakes measures requests to a VM that is asleep.
 func (b *bench) wakes(ctx context.Context, id string, v visitor, rounds int) error {
 	c := v.client(false)
-	for i := range 1 + rounds {
-		b.step.Note("waking it, %s", ofRounds(i, rounds))
-		b.warmingUp = i == 0
+	return b.repeat(ctx, rounds, "waking it", func() error {
 		if _, err := b.client.Suspend(ctx, id); err != nil {
 			return err
 		}
@@ -186,8 +187,8 @@ func (b *bench) wakes(ctx context.Context, id string, v visitor, rounds int) err
 			return err
 		}
 		b.add("GET to a suspended VM", start)
-	}
-	return nil
+		return nil
+	})
 }
 
 // zeros reads as zeros without end.

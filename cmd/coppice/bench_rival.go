@@ -20,11 +20,11 @@ func (r *rival) forks(ctx context.Context, dirtyMiB []int, rounds int) error {
 		if err := vm.run(ctx, dirty(mib)); err != nil { // replaces what was dirty before
 			return err
 		}
-		for i := range rounds {
-			r.bench.step.Note("baseline: fork with %d MB dirty, %d of %d", mib, i+1, rounds)
-			if err := r.forkOnce(ctx, vm, fmt.Sprintf("baseline, %d MB dirty: ", mib)); err != nil {
-				return err
-			}
+		err := r.bench.repeat(ctx, rounds, fmt.Sprintf("baseline: fork with %d MB dirty", mib), func() error {
+			return r.forkOnce(ctx, vm, dirtyName(mib))
+		})
+		if err != nil {
+			return err
 		}
 	}
 	return nil
@@ -43,7 +43,7 @@ func (r *rival) forkOnce(ctx context.Context, parent *rivalVM, name string) (err
 	if err := parent.qmp.Do(ctx, "cont", nil, nil); err != nil {
 		return err
 	}
-	r.bench.add(name+"parent paused", start)
+	r.bench.recordBaseline(name+"parent paused", time.Since(start))
 	return r.resume(ctx, disk, memory, start, name+"fork")
 }
 
@@ -57,23 +57,19 @@ func (r *rival) suspends(ctx context.Context, rounds int) error {
 	}
 	defer vm.end()
 	memory := filepath.Join(r.dir, "memory")
-	for i := range rounds {
-		r.bench.step.Note("baseline: suspend and resume, %d of %d", i+1, rounds)
+	return r.bench.repeat(ctx, rounds, "baseline: suspend and resume", func() error {
 		start := time.Now()
 		if err := vm.migrate(ctx, memory); err != nil {
 			return err
 		}
-		r.bench.add("baseline: suspended", start)
+		r.bench.recordBaseline("suspend answered", time.Since(start))
 		disk := filepath.Join(r.dir, "resumed-disk")
 		if err := copyDisk(ctx, disk, vm.disk); err != nil {
 			return err
 		}
-		err := r.resume(ctx, disk, memory, time.Now(), "baseline: resume")
-		if err := errors.Join(err, os.Remove(disk), os.Remove(memory), vm.qmp.Do(ctx, "cont", nil, nil)); err != nil {
-			return err
-		}
-	}
-	return nil
+		err := r.resume(ctx, disk, memory, time.Now(), "resume")
+		return errors.Join(err, os.Remove(disk), os.Remove(memory), vm.qmp.Do(ctx, "cont", nil, nil))
+	})
 }
 
 // resume goes on from files of memory and disk, up to the first answer.
@@ -85,13 +81,13 @@ func (r *rival) resume(ctx context.Context, disk, memory string, start time.Time
 		return err
 	}
 	defer vm.end()
-	r.bench.add(name+" to running", start)
+	r.bench.recordBaseline(name+" to running", time.Since(start))
 	if err := vm.greet(ctx); err != nil {
 		return err
 	}
 	if err := vm.run(ctx, "/bin/true"); err != nil {
 		return err
 	}
-	r.bench.add(name+" to first exec", start)
+	r.bench.recordBaseline(name+" to first exec", time.Since(start))
 	return nil
 }

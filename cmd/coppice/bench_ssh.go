@@ -8,35 +8,18 @@ import (
 	"strconv"
 	"time"
 
-	"github.com/spf13/cobra"
 	"golang.org/x/crypto/ssh"
+
+	"github.com/coppice-vm/coppice/api"
 )
 
-func (m *Main) benchSSHCommand() *cobra.Command {
-	var runs int
-	cmd := &cobra.Command{
-		Use:   "ssh",
-		Short: "Measure SSH: connect to login, to a shell's prompt, to a command's end",
-		Args:  cobra.NoArgs,
-		RunE: m.then(func(ctx context.Context, _ []string) error {
-			return m.bench(ctx, runs, m.benchSSH)
-		}),
-	}
-	cmd.Flags().IntVarP(&runs, "runs", "n", 20, "how often")
-	return cmd
-}
-
-func (m *Main) benchSSH(ctx context.Context, b *bench, rounds int) error {
-	creds, err := m.credentials()
-	if err != nil {
-		return err
-	}
+func benchSSH(ctx context.Context, b *bench, rounds int) error {
 	gate, err := b.client.SSHGateway(ctx)
 	if err != nil {
 		return err
 	}
 	if gate.Host == "" {
-		api, err := url.Parse(creds.URL)
+		api, err := url.Parse(b.creds.URL)
 		if err != nil {
 			return err
 		}
@@ -46,17 +29,13 @@ func (m *Main) benchSSH(ctx context.Context, b *bench, rounds int) error {
 	if err != nil {
 		return err
 	}
-	return b.withVM(ctx, func(id string) error {
-		config := &ssh.ClientConfig{User: id, Auth: []ssh.AuthMethod{ssh.Password(creds.Key)}, HostKeyCallback: ssh.FixedHostKey(key)}
-		for i := range 1 + rounds {
-			b.step.Note("ssh, %s", ofRounds(i, rounds))
-			b.warmingUp = i == 0
-			if err := b.sshOnce(net.JoinHostPort(gate.Host, strconv.Itoa(gate.Port)), config); err != nil {
-				return err
-			}
-		}
-		return ctx.Err()
-	})
+	id, err := b.create(ctx, api.VMSpec{})
+	if err != nil {
+		return err
+	}
+	config := &ssh.ClientConfig{User: id, Auth: []ssh.AuthMethod{ssh.Password(b.creds.Key)}, HostKeyCallback: ssh.FixedHostKey(key)}
+	addr := net.JoinHostPort(gate.Host, strconv.Itoa(gate.Port))
+	return b.repeat(ctx, rounds, "ssh", func() error { return b.sshOnce(addr, config) })
 }
 
 // sshOnce logs in, runs a command, and has a shell come up to its prompt.
@@ -92,6 +71,9 @@ func (b *bench) sshOnce(addr string, config *ssh.ClientConfig) (err error) {
 	if err == nil {
 		err = command.Run("true")
 	}
+	if err != nil {
+		return err
+	}
 	b.add("ssh true, connected", start)
-	return err
+	return nil
 }

@@ -5,31 +5,86 @@ import (
 	"time"
 
 	"github.com/google/go-cmp/cmp"
+
+	"github.com/coppice-vm/coppice"
 )
 
 func TestSummarize(t *testing.T) {
-	const ms = time.Millisecond
-	hundred := make([]time.Duration, 100)
+	hundred := make([]float64, 100)
 	for i := range hundred {
-		hundred[i] = time.Duration(100-i) * ms // from 100 down to 1
+		hundred[i] = float64(100 - i) // from 100 down to 1
 	}
 	for _, c := range []struct {
-		samples       []time.Duration
+		samples       []float64
 		p50, p95, max float64
 	}{
-		{[]time.Duration{7 * ms}, 7, 7, 7},
-		{[]time.Duration{3 * ms, 1 * ms}, 1, 3, 3},
-		{[]time.Duration{5 * ms, 1 * ms, 3 * ms}, 3, 5, 5},
+		{nil, 0, 0, 0},
+		{[]float64{7}, 7, 7, 7},
+		{[]float64{3, 1}, 1, 3, 3},
+		{[]float64{5, 1, 3}, 3, 5, 5},
 		{hundred, 50, 95, 100},
 	} {
-		f := summarize("x", c.samples)
-		if f.P50 != c.p50 || f.P95 != c.p95 || f.Max != c.max || f.N != len(c.samples) {
-			t.Errorf("%v: p50 %v p95 %v max %v, want %v %v %v", c.samples, f.P50, f.P95, f.Max, c.p50, c.p95, c.max)
+		s := series{Samples: c.samples}
+		s.summarize()
+		if want := (series{len(c.samples), c.p50, c.p95, c.max, c.samples}); !cmp.Equal(want, s) {
+			t.Errorf("%v: %s", c.samples, cmp.Diff(want, s))
 		}
 	}
-	f := summarize("x", []time.Duration{3 * ms, 1 * ms})
-	if diff := cmp.Diff([]float64{3, 1}, f.Samples); diff != "" {
-		t.Errorf("the samples are not as they came:\n%s", diff)
+}
+
+// What is recorded while warming up is not counted, and figures are in the order
+// in which they were first recorded; those that have a target and were not come last.
+func TestResult(t *testing.T) {
+	b := &bench{warmingUp: true}
+	b.record("b", time.Hour)
+	b.recordBaseline("b", time.Hour)
+	b.recordMiB("c", 99)
+	b.warmingUp = false
+	b.record("b", 3*time.Millisecond)
+	b.recordMiB("a", 7)
+	b.record("b", time.Millisecond)
+	b.recordBaseline("b", 40*time.Millisecond)
+	b.note("%d VMs", 3)
+	goal := target{P50: 1, unit: mebibytes}
+	of := benchmark{name: "x", targets: map[string]target{"a": goal, "z": goal}}
+	got := b.result(of, 2*time.Second, coppice.Errorf(coppice.CodeConflict, "it is busy"))
+	want := result{
+		Name: "x", Seconds: 2, Error: "it is busy (CONFLICT)", Notes: []string{"3 VMs"},
+		Figures: []figure{
+			{Name: "b", Unit: "ms", series: series{2, 1, 3, 3, []float64{3, 1}}, Baseline: &series{1, 40, 40, 40, []float64{40}}},
+			{Name: "a", Unit: "MiB", series: series{1, 7, 7, 7, []float64{7}}, Target: &goal, Met: new(false)},
+			{Name: "z", Unit: "MiB", Target: &goal},
+		},
+	}
+	unexported := cmp.FilterPath(func(p cmp.Path) bool { return p.Last().String() == ".err" }, cmp.Ignore())
+	if diff := cmp.Diff(want, got, unexported, cmp.AllowUnexported(result{}, figure{}, target{})); diff != "" {
+		t.Error(diff)
+	}
+}
+
+func TestTargets(t *testing.T) {
+	at := func(p50 float64) series { return series{N: 1, P50: p50, Samples: []float64{p50}} }
+	baseline := at(200)
+	for _, c := range []struct {
+		figure figure
+		want   string
+	}{
+		{figure{series: at(5)}, ": "},
+		{figure{series: at(5), Target: &target{P50: 5}}, "5.00 ms: met"},
+		{figure{series: at(5.01), Target: &target{P50: 5}}, "5.00 ms: missed"},
+		{figure{Target: &target{P50: 5}}, "5.00 ms: not measured"},
+		{figure{series: at(10), Baseline: &baseline, Target: &target{OfBaseline: 1. / 20}}, "1/20 of the baseline: met"},
+		{figure{series: at(11), Baseline: &baseline, Target: &target{OfBaseline: 1. / 20}}, "1/20 of the baseline: missed"},
+		{figure{series: at(220), Baseline: &baseline, Target: &target{OfBaseline: 1.1}}, "110 % of the baseline: met"},
+		{figure{series: at(11), Target: &target{OfBaseline: 1. / 20}}, "1/20 of the baseline: not measured"},
+		{figure{series: at(11), Baseline: &baseline, Target: &target{P50: 12, OfBaseline: 1. / 20}}, "12.0 ms, 1/20 of the baseline: missed"},
+		{figure{series: at(9), Baseline: &baseline, Target: &target{P50: 8, OfBaseline: 1. / 20}}, "8.00 ms, 1/20 of the baseline: missed"},
+	} {
+		c.figure.Unit = milliseconds
+		c.figure.summarize()
+		if got := c.figure.targetText() + ": " + c.figure.verdict(); got != c.want {
+			t.Errorf("%+v: %q, want %q", c.figure, got, c.want)
+		}
 	}
 }
 
@@ -40,5 +95,31 @@ func TestHuman(t *testing.T) {
 		if got := human(ms); got != want {
 			t.Errorf("human(%v) = %s, want %s", ms, got, want)
 		}
+	}
+}
+
+func TestTalliesIn(t *testing.T) {
+	const text = `# HELP coppice_verb_seconds How long.
+# TYPE coppice_verb_seconds histogram
+coppice_verb_seconds_bucket{outcome="worked",phase="pause",verb="capture",le="0.01"} 1
+coppice_verb_seconds_bucket{outcome="worked",phase="pause",verb="capture",le="+Inf"} 2
+coppice_verb_seconds_sum{outcome="worked",phase="pause",verb="capture"} 0.5
+coppice_verb_seconds_count{outcome="worked",phase="pause",verb="capture"} 2
+coppice_verb_seconds_bucket{outcome="failed",phase="pause",verb="capture",le="+Inf"} 1
+coppice_verb_seconds_sum{outcome="failed",phase="pause",verb="capture"} 9
+coppice_verb_seconds_count{outcome="failed",phase="pause",verb="capture"} 1
+# HELP go_goroutines How many.
+# TYPE go_goroutines gauge
+go_goroutines 7
+`
+	got, err := talliesIn([]byte(text))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if diff := cmp.Diff(map[phase]tally{pause: {2, 0.5}}, got, cmp.AllowUnexported(phase{}, tally{})); diff != "" {
+		t.Error(diff)
+	}
+	if _, err := talliesIn([]byte("<html>")); err == nil {
+		t.Error("what is not metrics was read")
 	}
 }

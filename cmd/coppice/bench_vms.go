@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"slices"
 	"strings"
+	"time"
 
 	"golang.org/x/sys/unix"
 
@@ -13,15 +14,29 @@ import (
 	"github.com/coppice-vm/coppice/api"
 )
 
-const mebi = 1 << 20
+const (
+	mebi = 1 << 20
+	// aheadDeadline is how long a daemon may take to make ahead what was taken.
+	aheadDeadline = time.Minute
+)
 
-// create makes a VM that lives until it is deleted, or the benchmark ends.
-func (b *bench) create(ctx context.Context) (string, error) {
+// create makes a VM, and waits until the daemon has done what it does after that.
+func (b *bench) create(ctx context.Context, spec api.VMSpec) (string, error) {
+	id, err := b.createNow(ctx, spec)
+	if err != nil {
+		return "", err
+	}
+	return id, b.ready(ctx)
+}
+
+// createNow makes a VM that lives until it is deleted, or the benchmark ends.
+func (b *bench) createNow(ctx context.Context, spec api.VMSpec) (string, error) {
 	if ctx.Err() != nil {
 		return "", ctx.Err()
 	}
+	spec.Name, spec.IdleTimeoutSeconds = new("bench"), never
 	// Ctrl-C waits for the answer, or nobody would know what to delete.
-	vm, err := b.client.Create(context.WithoutCancel(ctx), api.CreateVM{VMSpec: api.VMSpec{Name: new("bench"), IdleTimeoutSeconds: never}})
+	vm, err := b.client.Create(context.WithoutCancel(ctx), api.CreateVM{VMSpec: spec})
 	if err != nil {
 		return "", err
 	}
@@ -66,6 +81,9 @@ func (b *bench) delete(ids ...string) (err error) {
 // clear deletes what is left of what create and fork made.
 func (b *bench) clear() error { return b.delete(slices.Clone(b.made)...) }
 
+// true runs /bin/true in a VM.
+func (b *bench) true(ctx context.Context, id string) error { return b.run(ctx, id, "/bin/true") }
+
 // run runs a command that has to succeed.
 func (b *bench) run(ctx context.Context, id, command string) error {
 	result, err := b.client.ExecAwait(ctx, id, coppice.ExecSpec{Command: command})
@@ -93,14 +111,33 @@ func (b *bench) poolUsed() int64 {
 // diskPerChild records what the pool has grown by since it was before.
 func (b *bench) diskPerChild(before int64, children int) {
 	if after := b.poolUsed(); before > 0 && after > 0 {
-		b.recordMiB("disk per child, with its part of the capture", float64(after-before)/mebi/float64(children))
+		b.recordMiB("disk per child", float64(after-before)/mebi/float64(children))
 	}
 }
 
-// ofRounds says which round it is, of which the first is not counted.
-func ofRounds(i, rounds int) string {
-	if i == 0 {
-		return "warm-up"
+// ready waits until the daemon has made ahead all that it is to have.
+func (b *bench) ready(ctx context.Context) error {
+	ctx, cancel := context.WithTimeout(ctx, aheadDeadline)
+	defer cancel()
+	for {
+		h, err := b.client.Host(ctx)
+		if err != nil {
+			return err
+		}
+		if h.Spares >= h.SparesWanted && h.Husks >= h.HusksWanted {
+			return nil
+		}
+		if err := sleep(ctx, 50*time.Millisecond); err != nil {
+			return fmt.Errorf("the daemon has %d of %d spares and %d of %d husks: %w", h.Spares, h.SparesWanted, h.Husks, h.HusksWanted, err)
+		}
 	}
-	return fmt.Sprintf("%d of %d", i, rounds)
+}
+
+func sleep(ctx context.Context, d time.Duration) error {
+	select {
+	case <-time.After(d):
+		return nil
+	case <-ctx.Done():
+		return ctx.Err()
+	}
 }

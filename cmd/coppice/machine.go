@@ -7,26 +7,29 @@ import (
 	"os"
 	"path/filepath"
 	"runtime"
+	"slices"
 	"strconv"
 	"strings"
 
 	"golang.org/x/sys/unix"
 
-	"github.com/coppice-vm/coppice/client"
 	"github.com/coppice-vm/coppice/internal/host"
 )
 
 // A machine is what a figure was measured on.
 type machine struct {
-	CPU       string `json:"cpu"`
+	CPU       string `json:"cpu,omitempty"`
 	Cores     int    `json:"cores"`
 	MemoryMiB int64  `json:"memoryMib"`
-	Kernel    string `json:"kernel"`
+	Kernel    string `json:"kernel,omitempty"`
+	VMM       string `json:"vmm,omitempty"`  // with how it runs processors: tcg, or kvm
+	Pool      string `json:"pool,omitempty"` // its file system
 	Coppice   string `json:"coppice"`
 }
 
 func (m machine) String() string {
-	return fmt.Sprintf("%s, %d cores, %s of memory, Linux %s", m.CPU, m.Cores, gib(m.MemoryMiB<<20), m.Kernel)
+	said := []string{m.CPU, fmt.Sprintf("%d cores", m.Cores), gib(m.MemoryMiB<<20) + " of memory", m.Kernel, m.VMM}
+	return strings.Join(slices.DeleteFunc(said, func(s string) bool { return s == "" }), ", ")
 }
 
 // describeMachine says what is known of this machine; what is not stays empty.
@@ -38,46 +41,42 @@ func describeMachine() machine {
 	}
 	var uts unix.Utsname
 	if unix.Uname(&uts) == nil {
-		m.Kernel = unix.ByteSliceToString(uts.Release[:])
+		m.Kernel = "Linux " + unix.ByteSliceToString(uts.Release[:])
 	}
 	return m
 }
 
-// memory is what the daemon and its VMs cost the host.
-type memory struct {
-	VMs       int     `json:"vms"`
-	Running   int     `json:"running"`
-	DaemonMiB float64 `json:"daemonRssMib"`
-	// PerVMMiB is the proportional set size, in which a page that several
-	// processes share counts in parts.
-	PerVMMiB float64 `json:"perVmPssMib"`
-}
-
-// memory measures the daemon and its VMs. nil if they are not on this machine.
-func (m *Main) memory(ctx context.Context, c *client.Client) *memory {
-	daemon, err := m.config.dir().Daemon()
+// describeHost says what is known of the machine that the daemon is on.
+func (b *bench) describeHost(ctx context.Context) (machine, error) {
+	host, err := b.client.Host(ctx)
 	if err != nil {
-		return nil
+		return machine{}, err
 	}
-	rss, ok := procField(fmt.Sprintf("/proc/%d/status", daemon.PID), "VmRSS")
-	if !ok {
-		return nil
-	}
-	list, err := c.VMs(ctx, client.Query{})
-	if err != nil {
-		return nil
-	}
-	found := &memory{VMs: list.TotalCount, DaemonMiB: float64(kib(rss)) / 1024}
-	for _, pid := range vmProcesses(m.config.dir()) {
-		if pss, ok := procField(fmt.Sprintf("/proc/%d/smaps_rollup", pid), "Pss"); ok {
-			found.PerVMMiB += float64(kib(pss)) / 1024
-			found.Running++
+	var m machine
+	if b.local {
+		m = describeMachine()
+		var pool unix.Statfs_t
+		if unix.Statfs(b.dir.Pool(), &pool) == nil {
+			kind, _ := fileSystem(pool.Type)
+			m.Pool = fmt.Sprintf("%s, %s", kind, gib(int64(pool.Blocks)*pool.Bsize))
 		}
 	}
-	if found.Running > 0 {
-		found.PerVMMiB /= float64(found.Running)
+	m.Cores, m.MemoryMiB, m.VMM, m.Coppice = host.CPUCount, host.MemoryMiB, host.VMM, host.Version
+	return m, nil
+}
+
+// quietLoad is the load average above which a machine has something else to do.
+const quietLoad = 0.7
+
+// loadAverage returns this machine's over the last minute; 0 if it is not known.
+func loadAverage() float64 {
+	b, err := os.ReadFile("/proc/loadavg")
+	if err != nil {
+		return 0
 	}
-	return found
+	first, _, _ := strings.Cut(string(b), " ")
+	load, _ := strconv.ParseFloat(first, 64)
+	return load
 }
 
 // vmProcesses returns the processes that run the VMs of a data directory, by the

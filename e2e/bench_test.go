@@ -1,0 +1,178 @@
+package e2e
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"encoding/xml"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"regexp"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/coppice-vm/coppice/api"
+	"github.com/coppice-vm/coppice/client"
+)
+
+// A benchReport is what is looked at of a report.
+type benchReport struct {
+	Quick   bool
+	Machine struct {
+		CPU, Kernel, VMM, Pool, Coppice string
+		Cores, MemoryMib                int
+	}
+	Benchmarks []struct {
+		Name, Error string
+		Figures     []struct {
+			Name, Unit string
+			N          int
+			P50        float64
+			Samples    []float64
+			Baseline   *struct{ N int }
+			Target     *struct{ P50, OfBaseline float64 }
+			Met        *bool
+		}
+	}
+}
+
+// A report has everything that there is to measure, in words, numbers and plots,
+// and nothing of what was made for it is left.
+func TestBenchAll(t *testing.T) {
+	c := connect(t)
+	dir, err := filepath.Abs("../artifacts/bench")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := os.RemoveAll(dir); err != nil {
+		t.Fatal(err)
+	}
+	cmd, said := benchAll(t, dir)
+	if err := cmd.Run(); err != nil {
+		t.Fatalf("bench all: %v\n%s", err, said)
+	}
+
+	read := func(name string) string {
+		t.Helper()
+		b, err := os.ReadFile(filepath.Join(dir, name))
+		if err != nil {
+			t.Fatal(err)
+		}
+		return string(b)
+	}
+	var report benchReport
+	if err := json.Unmarshal([]byte(read("report.json")), &report); err != nil {
+		t.Fatal(err)
+	}
+	if m := report.Machine; !report.Quick || m.CPU == "" || m.Kernel == "" || m.VMM == "" || m.Pool == "" || m.Coppice == "" || m.Cores < 1 || m.MemoryMib < 512 {
+		t.Errorf("the machine is not described: %+v", m)
+	}
+	page, figures := read("report.md"), 0
+	var names []string
+	for _, one := range report.Benchmarks {
+		names = append(names, one.Name)
+		if one.Error != "" || len(one.Figures) == 0 {
+			t.Errorf("%s: %d figures, %s", one.Name, len(one.Figures), one.Error)
+		}
+		if !strings.Contains(page, fmt.Sprintf("](%s.svg)", one.Name)) {
+			t.Errorf("the page does not show the plot of %s", one.Name)
+		}
+		circles, legend := svgElements(t, read(one.Name+".svg"))["circle"], 1
+		for _, f := range one.Figures {
+			figures++
+			if f.N == 0 || f.N != len(f.Samples) || f.Unit == "" {
+				t.Errorf("%s, %s: %d samples: %v", one.Name, f.Name, f.N, f.Samples)
+			}
+			if f.Target != nil && f.Met == nil {
+				t.Errorf("%s, %s: whether the target is met is not said", one.Name, f.Name)
+			}
+			if !strings.Contains(page, fmt.Sprintf("| %s | %d |", f.Name, f.N)) {
+				t.Errorf("the page has no row of %s", f.Name)
+			}
+			circles -= f.N
+			if f.Baseline != nil {
+				circles, legend = circles-f.Baseline.N, 2
+			}
+		}
+		if circles != legend {
+			t.Errorf("the plot of %s has %d samples too many", one.Name, circles-legend)
+		}
+	}
+	help := do(t, "%s bench --help", install.program)
+	if want := regexp.MustCompile(`(?m)^  (\w+) +Measure `).FindAllStringSubmatch(help, -1); len(want) != len(names) {
+		t.Errorf("there are benchmarks %v, and in the report %v", want, names)
+	}
+	t.Logf("%d benchmarks have %d figures", len(names), figures)
+
+	for _, vm := range benchVMs(t, c) {
+		t.Errorf("%s is left", vm.ID)
+		remove(t, c, vm.ID)
+	}
+}
+
+// Somebody who has had enough gets no report, and has nothing to clean up.
+func TestBenchInterrupted(t *testing.T) {
+	c := connect(t)
+	dir := filepath.Join(t.TempDir(), "report")
+	cmd, said := benchAll(t, dir)
+	if err := cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	await(t, "a benchmark has a VM", func() bool { return len(benchVMs(t, c)) > 0 })
+	if err := cmd.Process.Signal(os.Interrupt); err != nil {
+		t.Fatal(err)
+	}
+	if err := cmd.Wait(); err == nil {
+		t.Errorf("it says that it has come to its end:\n%s", said)
+	}
+	for _, vm := range benchVMs(t, c) {
+		t.Errorf("%s is left:\n%s", vm.ID, said)
+		remove(t, c, vm.ID)
+	}
+	if _, err := os.Stat(dir); !errors.Is(err, os.ErrNotExist) {
+		t.Errorf("there is a report: %v", err)
+	}
+}
+
+// benchAll returns a quick run of all benchmarks, which ends with the test, and what it says.
+func benchAll(t *testing.T, dir string) (cmd *exec.Cmd, said *bytes.Buffer) {
+	ctx, cancel := context.WithTimeout(t.Context(), 10*time.Minute)
+	t.Cleanup(cancel)
+	cmd, said = exec.CommandContext(ctx, install.program, "bench", "all", "--quick", "--out", dir), new(bytes.Buffer)
+	cmd.Stdout, cmd.Stderr = said, said
+	cmd.Cancel = func() error { return cmd.Process.Signal(os.Interrupt) }
+	return cmd, said
+}
+
+// benchVMs returns the VMs that benchmarks have made and not deleted.
+func benchVMs(t *testing.T, c *client.Client) []api.VM {
+	t.Helper()
+	list, err := c.VMs(deadline(t), client.Query{Search: "bench"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return list.VMs
+}
+
+// svgElements returns how many elements of each name a picture has.
+func svgElements(t *testing.T, picture string) map[string]int {
+	t.Helper()
+	elements := map[string]int{}
+	for d := xml.NewDecoder(strings.NewReader(picture)); ; {
+		token, err := d.Token()
+		if errors.Is(err, io.EOF) {
+			return elements
+		}
+		if err != nil {
+			t.Fatal(err)
+		}
+		if start, ok := token.(xml.StartElement); ok {
+			elements[start.Name.Local]++
+		}
+	}
+}
