@@ -116,7 +116,7 @@ func TestWhoMayImportWhom(t *testing.T) {
 				ok = to == "." || to == "internal/undo"
 			case from == "access":
 				ok = to == "."
-			case from == "conformance":
+			case from == "conformance", from == "sweep":
 				ok = to == "." || house(to) == "internal" || to == from
 			case slices.Contains(adapters, from):
 				ok = to == "." || house(to) == "internal" || house(to) == from || slices.Contains(shapes, to)

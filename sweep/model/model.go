@@ -1,0 +1,195 @@
+// Package model knows what a VM may answer to clients that all use it at once,
+// and tries hosts by that: many clients ask for whatever they like, and for each VM
+// there must be an order of all that was asked of it, one after the other, that
+// explains every answer. What fails is made smaller, and can be kept as text.
+package model
+
+import (
+	"errors"
+	"fmt"
+	"math"
+	"math/rand/v2"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/anishathalye/porcupine"
+
+	"github.com/coppice-vm/coppice"
+)
+
+// A VM is what one is like when nothing is being done to it.
+type VM struct {
+	State        coppice.State
+	Memory, Disk string // what its guest keeps there
+}
+
+// New is a VM that was just created.
+var New = VM{State: coppice.Running, Disk: "of the image"}
+
+// An Act is what a client asks of a VM: to start, stop, kill, suspend, delete or fork
+// it, or its guest to keep a value in memory, to write one to the disk so that it is
+// there for good, or to return what is kept or written.
+type Act struct {
+	Client int // who asks one thing after the other
+	Verb   string
+	Arg    string // what to keep or to write
+	// After says that it is asked when all before it has been answered.
+	After bool
+}
+
+// A Call is an act, and how it was answered.
+type Call struct {
+	Act
+	Begin, End time.Duration
+	Got        string // what was kept or written, or [Seen] in a fork's child
+	Err        error
+}
+
+func (c Call) String() string {
+	return fmt.Sprintf("%10.3f to %10.3f ms, client %2d: %s %s = %q, %v", c.Begin.Seconds()*1e3, c.End.Seconds()*1e3, c.Client, c.Verb, c.Arg, c.Got, c.Err)
+}
+
+// Seen is what is in the guest of a fork's child.
+func Seen(memory, disk string) string { return memory + "|" + disk }
+
+// Choose returns what a client asks for next, more often what leaves a VM to be used.
+func Choose(r *rand.Rand) Act {
+	verbs := []string{"keep", "keep", "kept", "kept", "kept", "write", "read", "read", "start", "start", "start", "suspend", "suspend", "stop", "kill", "fork", "delete"}
+	a := Act{Verb: verbs[r.IntN(len(verbs))]}
+	switch {
+	case a.Verb == "keep" || a.Verb == "write":
+		a.Arg = fmt.Sprint(r.Uint32())
+	case a.Verb == "delete" && r.IntN(4) > 0:
+		a.Verb = "kept"
+	}
+	return a
+}
+
+// next returns what a VM may be like after a call that was answered as it was;
+// none if it could not have been answered so.
+func (vm VM) next(c Call) []VM {
+	code := coppice.Code("")
+	if c.Err != nil {
+		code = coppice.CodeOf(c.Err)
+	}
+	switch {
+	case code == coppice.CodeVMDeleted || code == coppice.CodeVMNotFound:
+		return vm.when(vm.State == coppice.Absent)
+	case code == coppice.CodeVMNotRunning && c.Verb != "start":
+		return vm.when(vm.State == coppice.Stopped || vm.State == coppice.Failed)
+	case code == coppice.CodeConflict && (c.Verb == "stop" || c.Verb == "kill"):
+		return []VM{vm, {State: coppice.Failed, Disk: vm.Disk}} // it may have been cut short by a kill
+	case code == coppice.CodeConflict, code == coppice.CodeVMSuspending, code == coppice.CodeStillCreating:
+		return []VM{vm}
+	case c.Err != nil && (c.Verb == "keep" || c.Verb == "write"):
+		// The VM may have gone away under it, before or after.
+		woken := vm.awake()
+		return append(woken.does(c), vm, woken)
+	case c.Err != nil && (c.Verb == "kept" || c.Verb == "read" || c.Verb == "fork"):
+		return []VM{vm, vm.awake()}
+	case c.Err != nil, vm.State == coppice.Absent && c.Verb != "delete":
+		return nil
+	}
+	switch c.Verb {
+	case "start":
+		if vm.State != coppice.Running && vm.State != coppice.Suspended {
+			vm.Memory = ""
+		}
+		vm.State = coppice.Running
+		return []VM{vm}
+	case "stop", "kill":
+		return []VM{{State: coppice.Stopped, Disk: vm.Disk}}
+	case "suspend":
+		ok := vm.State == coppice.Running || vm.State == coppice.Suspended
+		vm.State = coppice.Suspended
+		return vm.when(ok)
+	case "delete":
+		return []VM{{State: coppice.Absent}}
+	case "fork":
+		if vm.State == coppice.Stopped {
+			return vm.when(c.Got == Seen("", vm.Disk))
+		}
+		return vm.when(c.Got == Seen(vm.Memory, vm.Disk))
+	}
+	return vm.awake().does(c)
+}
+
+// when returns vm if that can be.
+func (vm VM) when(ok bool) []VM {
+	if !ok {
+		return nil
+	}
+	return []VM{vm}
+}
+
+// awake is what a VM is like that somebody uses.
+func (vm VM) awake() VM {
+	if vm.State == coppice.Suspended {
+		vm.State = coppice.Running
+	}
+	return vm
+}
+
+// does is next of a command in the guest, which runs.
+func (vm VM) does(c Call) []VM {
+	switch running := vm.State == coppice.Running; c.Verb {
+	case "keep":
+		vm.Memory = c.Arg
+		return vm.when(running)
+	case "write":
+		vm.Disk = c.Arg
+		return vm.when(running)
+	case "kept":
+		return vm.when(running && c.Got == vm.Memory)
+	default:
+		return vm.when(running && c.Got == vm.Disk)
+	}
+}
+
+// Check returns nil if a VM that was as [New] and does one thing at a time, each at some
+// moment between its beginning and its end, could have answered so. Otherwise the
+// error has an order that explains as many calls as can be, and those that could be next.
+func Check(calls []Call) error {
+	one := porcupine.NondeterministicModel{
+		Init: func() []any { return []any{New} },
+		Step: func(state, input, _ any) (states []any) {
+			for _, vm := range state.(VM).next(input.(Call)) {
+				states = append(states, vm)
+			}
+			return states
+		},
+	}
+	var operations []porcupine.Operation
+	for _, c := range calls {
+		operations = append(operations, porcupine.Operation{ClientId: c.Client, Input: c, Call: int64(c.Begin), Return: int64(c.End)})
+	}
+	result, info := porcupine.CheckOperationsVerbose(one.ToModel(), operations, 0)
+	if result == porcupine.Ok {
+		return nil
+	}
+	var best []int // of calls
+	for _, order := range slices.Concat(info.PartialLinearizations()...) {
+		if len(order) > len(best) {
+			best = order
+		}
+	}
+	first := time.Duration(math.MaxInt64) // end of those that are left: what began later comes later
+	for i, c := range calls {
+		if !slices.Contains(best, i) {
+			first = min(first, c.End)
+		}
+	}
+	var text strings.Builder
+	fmt.Fprintln(&text, "no order explains all of this. Explained, in order:")
+	for _, i := range best {
+		fmt.Fprintln(&text, calls[i])
+	}
+	fmt.Fprintln(&text, "and next is one of these, but none can be:")
+	for i, c := range calls {
+		if !slices.Contains(best, i) && c.Begin <= first {
+			fmt.Fprintln(&text, c)
+		}
+	}
+	return errors.New(text.String())
+}
