@@ -94,7 +94,8 @@ const (
 
 // CaptureStats is what a capture cost.
 type CaptureStats struct {
-	Pause    time.Duration // the guest did not execute
+	Paused   time.Time     // when the guest stopped to execute
+	Pause    time.Duration // for how long it did not
 	DirtyMiB int64         // memory that differs from the base
 }
 

@@ -200,9 +200,10 @@ func capturesRunning(t *testing.T, e *hypervisorExam) {
 	e.ask(parent, "keep", "then")
 	e.ask(parent, "write", "disk then")
 	c := e.NewCapture()
+	began := time.Now()
 	stats, err := parent.Capture(e.ctx(), c, coppice.LeaveRunning)
 	must(t, err)
-	if stats.Pause < 0 || stats.DirtyMiB < 0 || stats.DirtyMiB > m.Size.MemoryMiB {
+	if stats.Paused.Before(began) || stats.Paused.Add(stats.Pause).After(time.Now()) || stats.Pause < 0 || stats.DirtyMiB < 0 || stats.DirtyMiB > m.Size.MemoryMiB {
 		t.Errorf("impossible figures: %+v", stats)
 	}
 	e.ask(parent, "keep", "later")

@@ -35,15 +35,17 @@ func (s *Server) trace(next http.Handler) http.Handler {
 }
 
 // logged writes a line for every request, without its query, headers and body,
-// and has it counted.
+// has it counted, and has what is done for it followed.
 func (s *Server) logged(next http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		began := time.Now()
+		r, answered := s.config.Traces.Request(r)
 		defer func() {
-			status := w.(*recorder).status
+			route, status := chi.RouteContext(r.Context()).RoutePattern(), w.(*recorder).status
+			answered(route, status)
 			s.config.Log.Info("request", "trace", traceOf(r.Context()), "method", r.Method, "path", r.URL.Path,
 				"status", status, "took", time.Since(began).Round(time.Microsecond))
-			s.config.Metrics.Answered(r.Method, chi.RouteContext(r.Context()).RoutePattern(), status)
+			s.config.Metrics.Answered(r.Method, route, status)
 		}()
 		next.ServeHTTP(w, r)
 	})

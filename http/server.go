@@ -123,6 +123,7 @@ type Config struct {
 	// Dashboard serves / and what is below /assets/, to anyone.
 	Dashboard http.Handler
 	Metrics   Metrics
+	Traces    Traces // nil: there are none
 	// RequestRate is how many requests an account may make in a second, and ten
 	// times as many at once; 0 is no limit.
 	RequestRate int
@@ -150,6 +151,9 @@ var errLeaving = errors.New("the daemon is stopping")
 
 // New returns a server that does not listen yet.
 func New(config Config) (*Server, error) {
+	if config.Traces == nil {
+		config.Traces = noTraces{}
+	}
 	s := &Server{config: config, router: chi.NewRouter(), slowest: tolerated}
 	s.throttle = throttle{rate: config.RequestRate, due: map[coppice.AccountID]time.Time{}}
 	s.leaving, s.leave = context.WithCancelCause(context.Background())

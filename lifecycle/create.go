@@ -123,7 +123,7 @@ func (m *Manager) insert(ctx context.Context, vm coppice.VM, step Step, restore 
 		m.mu.Unlock()
 		return coppice.VM{}, leaving()
 	}
-	f := m.launchFlight(vm.ID, m.entry(vm.ID), coppice.Restore, func(ctx context.Context) (coppice.VM, error) {
+	f := m.launchFlight(ctx, vm.ID, m.entry(vm.ID), coppice.Restore, func(ctx context.Context) (coppice.VM, error) {
 		if err := m.Store.InsertVM(ctx, vm); err != nil {
 			return coppice.VM{}, errors.Join(err, m.remove(m.base, vm.ID)) // it may be one made ahead
 		}

@@ -39,7 +39,7 @@ func (m *Manager) Fork(ctx context.Context, account coppice.AccountID, id coppic
 			return nil, err
 		}
 		defer m.letFall(c.ID)
-		return m.branch(parent, c, spec), nil
+		return m.branch(ctx, parent, c, spec), nil
 	})
 }
 
@@ -60,7 +60,7 @@ func (m *Manager) roomForOne(ctx context.Context, parent *coppice.VM, spec coppi
 }
 
 // branch restores the children of a fork, some at a time.
-func (m *Manager) branch(parent coppice.VM, c coppice.Capture, spec coppice.ForkSpec) []coppice.Fork {
+func (m *Manager) branch(ctx context.Context, parent coppice.VM, c coppice.Capture, spec coppice.ForkSpec) []coppice.Fork {
 	forks := make([]coppice.Fork, spec.Count)
 	var wg sync.WaitGroup
 	turns := make(chan struct{}, abreast)
@@ -68,7 +68,7 @@ func (m *Manager) branch(parent coppice.VM, c coppice.Capture, spec coppice.Fork
 		turns <- struct{}{}
 		wg.Go(func() {
 			defer func() { <-turns }()
-			vm, err := m.child(parent, c, spec, i)
+			vm, err := m.child(ctx, parent, c, spec, i)
 			forks[i] = coppice.Fork{VM: vm, Err: err}
 		})
 	}
@@ -77,7 +77,7 @@ func (m *Manager) branch(parent coppice.VM, c coppice.Capture, spec coppice.Fork
 }
 
 // child restores the i-th child of a fork.
-func (m *Manager) child(parent coppice.VM, c coppice.Capture, spec coppice.ForkSpec, i int) (coppice.VM, error) {
+func (m *Manager) child(ctx context.Context, parent coppice.VM, c coppice.Capture, spec coppice.ForkSpec, i int) (coppice.VM, error) {
 	vm := coppice.VM{
 		ID:          coppice.NewVMID(),
 		Account:     parent.Account,
@@ -108,7 +108,7 @@ func (m *Manager) child(parent coppice.VM, c coppice.Capture, spec coppice.ForkS
 	if !c.Live && spec.LeaveStopped {
 		step.Works = coppice.Stopped
 	} else {
-		release, err := m.promise(m.base, vm.ID, vm.Size.MemoryMiB)
+		release, err := m.promise(ctx, vm.ID, vm.Size.MemoryMiB)
 		if err != nil {
 			return vm, err
 		}
@@ -117,7 +117,7 @@ func (m *Manager) child(parent coppice.VM, c coppice.Capture, spec coppice.ForkS
 	if c.Live {
 		vm.ID = m.newID(c.Size)
 	}
-	return m.insert(m.base, vm, step, m.sprout(c, step.Works))
+	return m.insert(ctx, vm, step, m.sprout(c, step.Works))
 }
 
 // sprout returns the work of making a VM from a capture: it goes on from a live
@@ -190,7 +190,7 @@ func detach[T any](ctx context.Context, m *Manager, do func(context.Context) (T,
 		return none, leaving()
 	}
 	m.work.Go(func() {
-		value, err := do(m.base)
+		value, err := do(m.forWhom(ctx))
 		done <- result{value, err}
 	})
 	m.mu.Unlock()

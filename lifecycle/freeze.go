@@ -85,10 +85,12 @@ func (m *Manager) writeBack(id coppice.CaptureID) {
 func (m *Manager) fill(ctx context.Context, vm *coppice.VM, dst coppice.CaptureFiles, leave coppice.Leave) error {
 	switch vm.State {
 	case coppice.Running:
-		done := m.phase(vm, "capture")
+		ctx, end := m.phase(ctx, vm, "capture")
 		stats, err := m.runOf(vm.ID).Capture(ctx, dst, leave)
-		done(err)
-		m.Observer.Did(vm.Verb, "pause", stats.Pause, err)
+		if !stats.Paused.IsZero() {
+			m.pastPhase(ctx, vm, "pause", stats.Paused, stats.Pause, err)
+		}
+		end(err)
 		m.Log.Info("captured", "vm", vm.ID, "pause", stats.Pause, "dirtyMiB", stats.DirtyMiB, "error", err)
 		return err
 	case coppice.Suspended:

@@ -32,7 +32,9 @@ type Config struct {
 	Places []coppice.Inspector
 	// Observer counts what happens; may be nil.
 	Observer Observer
-	Log      *slog.Logger
+	// Tracer follows what is done for a request; may be nil.
+	Tracer Tracer
+	Log    *slog.Logger
 
 	// VMM is what runs the VMs: its kind and version. The capture of a running
 	// machine is of use to the same VMM only.
@@ -125,6 +127,9 @@ type entry struct {
 // earlier daemon left is settled in the background, and a request for a VM
 // waits until that VM is. The caller closes it.
 func Open(ctx context.Context, config Config) (*Manager, error) {
+	if config.Tracer == nil {
+		config.Tracer = nobody{}
+	}
 	if config.Observer == nil {
 		config.Observer = nobody{}
 	}

@@ -64,7 +64,7 @@ func (m *Manager) SetEgress(ctx context.Context, account coppice.AccountID, id c
 		if _, err := m.present(ctx, account, id); err != nil {
 			return coppice.Link{}, err
 		}
-		f, mine, err := m.enterToSetEgress(id, egress)
+		f, mine, err := m.enterToSetEgress(ctx, id, egress)
 		if err != nil {
 			return coppice.Link{}, err
 		}
@@ -99,7 +99,7 @@ func (m *Manager) SetPrivate(ctx context.Context, account coppice.AccountID, id 
 }
 
 // enterToSetEgress puts the change of a policy in flight, or returns what is.
-func (m *Manager) enterToSetEgress(id coppice.VMID, egress coppice.Egress) (f *flight, mine bool, err error) {
+func (m *Manager) enterToSetEgress(ctx context.Context, id coppice.VMID, egress coppice.Egress) (f *flight, mine bool, err error) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	e := m.entry(id)
@@ -110,7 +110,7 @@ func (m *Manager) enterToSetEgress(id coppice.VMID, egress coppice.Egress) (f *f
 		return nil, false, leaving()
 	}
 	runs := e.run != nil
-	return m.launchFlight(id, e, coppice.Idle, func(ctx context.Context) (coppice.VM, error) {
+	return m.launchFlight(ctx, id, e, coppice.Idle, func(ctx context.Context) (coppice.VM, error) {
 		return m.changeEgress(ctx, id, egress, runs)
 	}), true, nil
 }

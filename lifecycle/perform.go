@@ -69,7 +69,7 @@ var (
 // to a delete, and to a kill unless the VM is being made.
 func (m *Manager) perform(ctx context.Context, id coppice.VMID, r request) (coppice.VM, error) {
 	for {
-		f, mine, err := m.enter(id, r)
+		f, mine, err := m.enter(ctx, id, r)
 		if err != nil {
 			return coppice.VM{}, err
 		}
@@ -101,8 +101,8 @@ func givesWay(verb, next coppice.Verb) bool {
 	return false
 }
 
-// enter puts r in flight, or returns what is in flight already.
-func (m *Manager) enter(id coppice.VMID, r request) (f *flight, mine bool, err error) {
+// enter puts r in flight for whom ctx is, or returns what is in flight already.
+func (m *Manager) enter(ctx context.Context, id coppice.VMID, r request) (f *flight, mine bool, err error) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	e := m.entry(id)
@@ -115,7 +115,7 @@ func (m *Manager) enter(id coppice.VMID, r request) (f *flight, mine bool, err e
 	if m.base.Err() != nil {
 		return nil, false, leaving()
 	}
-	f = m.launchFlight(id, e, r.verb, func(ctx context.Context) (coppice.VM, error) {
+	f = m.launchFlight(ctx, id, e, r.verb, func(ctx context.Context) (coppice.VM, error) {
 		vm, step, verdict, err := m.claim(ctx, id, r)
 		if _, told := errors.AsType[*coppice.Error](err); !told && err != nil && err != errMoot && context.Cause(ctx) == errPreempted {
 			err = asError(errPreempted) // whatever the store makes of it
@@ -135,9 +135,9 @@ func (m *Manager) enter(id coppice.VMID, r request) (f *flight, mine bool, err e
 	return f, true, nil
 }
 
-// launchFlight starts fly as the VM's flight. The caller holds m.mu.
-func (m *Manager) launchFlight(id coppice.VMID, e *entry, verb coppice.Verb, fly func(context.Context) (coppice.VM, error)) *flight {
-	ctx, cancel := context.WithCancelCause(m.base)
+// launchFlight starts fly as the VM's flight, for whom asked is. The caller holds m.mu.
+func (m *Manager) launchFlight(asked context.Context, id coppice.VMID, e *entry, verb coppice.Verb, fly func(context.Context) (coppice.VM, error)) *flight {
+	ctx, cancel := context.WithCancelCause(m.forWhom(asked))
 	f := &flight{verb: verb, cancel: cancel, done: make(chan struct{})}
 	e.flight = f
 	m.work.Go(func() {
@@ -215,7 +215,9 @@ func (m *Manager) carryOut(ctx context.Context, vm coppice.VM, step Step, do wor
 	}
 	ctx, cancel := context.WithTimeout(ctx, workDeadline)
 	defer cancel()
-	err := do(ctx, &vm)
+	part, end := m.Tracer.Begin(ctx, "vm."+string(verb), vm.ID, cmp.Or(began, time.Now()))
+	err := do(part, &vm)
+	defer func() { end(time.Now(), err) }()
 	if m.base.Err() != nil {
 		// The row keeps its verb: whoever comes next settles it.
 		return vm, leaving()

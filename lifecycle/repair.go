@@ -95,7 +95,7 @@ func (m *Manager) takeTurns(suspects []coppice.Discrepancy) (turns map[coppice.V
 		}
 		if e := m.entry(d.VM); e.flight == nil {
 			turns[d.VM] = true
-			flights = append(flights, m.launchFlight(d.VM, e, coppice.Idle, func(context.Context) (coppice.VM, error) {
+			flights = append(flights, m.launchFlight(m.base, d.VM, e, coppice.Idle, func(context.Context) (coppice.VM, error) {
 				<-done
 				return coppice.VM{}, nil
 			}))

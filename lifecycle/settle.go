@@ -21,7 +21,7 @@ func (m *Manager) settleAll(vms []coppice.VM) {
 	defer m.mu.Unlock()
 	turns := make(chan struct{}, lookAbreast)
 	for _, vm := range vms {
-		m.launchFlight(vm.ID, m.entry(vm.ID), coppice.Idle, func(ctx context.Context) (coppice.VM, error) {
+		m.launchFlight(m.base, vm.ID, m.entry(vm.ID), coppice.Idle, func(ctx context.Context) (coppice.VM, error) {
 			turns <- struct{}{}
 			seen, run := m.look(ctx, vm)
 			<-turns

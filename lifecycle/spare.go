@@ -72,14 +72,14 @@ func (m *Manager) makeSpare(ctx context.Context) (_ spare, err error) {
 // VM. If that fails, the VM is restored in the ordinary way.
 func (m *Manager) adopt(s spare) work {
 	return func(ctx context.Context, vm *coppice.VM) error {
-		done := m.phase(vm, "network")
-		err := m.connect(ctx, vm)
-		if done(err); err != nil {
+		part, end := m.phase(ctx, vm, "network")
+		err := m.connect(part, vm)
+		if end(err); err != nil {
 			return err
 		}
-		done = m.phase(vm, "guest")
-		session, err := m.greet(ctx, s.run, identity(vm, true))
-		if done(err); err != nil {
+		part, end = m.phase(ctx, vm, "guest")
+		session, err := m.greet(part, s.run, identity(vm, true))
+		if end(err); err != nil {
 			m.Log.Warn("a VM restored ahead is of no use", "vm", vm.ID, "error", err)
 			return m.resume(ctx, vm)
 		}

@@ -118,25 +118,25 @@ func (m *Manager) run(ctx context.Context, vm *coppice.VM, machine coppice.Machi
 	synced := m.meanwhile(func() error { return m.Pool.SyncVM(ctx, vm.ID) })
 	undo.Push(func(context.Context) error { synced(); return nil })
 	undo.Push(func(ctx context.Context) error { return m.Network.TearDown(ctx, vm.ID) })
-	done := m.phase(vm, "network")
-	err = m.connect(ctx, vm)
-	if done(err); err != nil {
+	part, end := m.phase(ctx, vm, "network")
+	err = m.connect(part, vm)
+	if end(err); err != nil {
 		return startError(err)
 	}
-	done = m.phase(vm, "process")
-	run, err := m.Hypervisor.Start(ctx, machine)
-	if done(err); err != nil {
+	part, end = m.phase(ctx, vm, "process")
+	run, err := m.Hypervisor.Start(part, machine)
+	if end(err); err != nil {
 		return startError(err)
 	}
 	undo.Push(run.Kill)
-	done = m.phase(vm, "guest")
-	session, err := m.greet(ctx, run, identity(vm, true))
-	if done(err); err != nil {
+	part, end = m.phase(ctx, vm, "guest")
+	session, err := m.greet(part, run, identity(vm, true))
+	if end(err); err != nil {
 		return startError(err)
 	}
-	done = m.phase(vm, "sync")
+	_, end = m.phase(ctx, vm, "sync")
 	err = synced()
-	if done(err); err != nil {
+	if end(err); err != nil {
 		session.Close()
 		return err
 	}

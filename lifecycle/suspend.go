@@ -58,9 +58,9 @@ func (m *Manager) resume(ctx context.Context, vm *coppice.VM) error {
 
 // thaw gives a VM the disk of the capture vm.Base and goes on from there.
 func (m *Manager) thaw(ctx context.Context, vm *coppice.VM) error {
-	done := m.phase(vm, "files")
-	_, err := m.Pool.CreateVM(ctx, vm.ID, m.Pool.Capture(vm.Base).Disk, vm.Size)
-	if done(err); err != nil {
+	part, end := m.phase(ctx, vm, "files")
+	_, err := m.Pool.CreateVM(part, vm.ID, m.Pool.Capture(vm.Base).Disk, vm.Size)
+	if end(err); err != nil {
 		return err
 	}
 	return m.run(ctx, vm, m.machineOf(vm))

@@ -109,6 +109,7 @@ func (r *run) Capture(ctx context.Context, dst coppice.CaptureFiles, leave coppi
 	if err := p.alive(); err != nil {
 		return coppice.CaptureStats{}, err
 	}
+	stats := coppice.CaptureStats{Paused: time.Now()}
 	disk, _, err := p.host.files.ReadFile(p.machine.Disk)
 	if err != nil {
 		return coppice.CaptureStats{}, err
@@ -121,7 +122,7 @@ func (r *run) Capture(ctx context.Context, dst coppice.CaptureFiles, leave coppi
 	if leave == coppice.LeavePaused {
 		p.pausedBy = r.h
 	}
-	return coppice.CaptureStats{}, nil
+	return stats, nil
 }
 
 // Resume implements [coppice.Run].

@@ -57,11 +57,11 @@ func (r *run) capture(ctx context.Context, dst coppice.CaptureFiles, leave coppi
 		}
 	}()
 
-	began := time.Now()
+	stats.Paused = time.Now()
 	finish, err := r.halt(ctx, c, ram, state.name())
 	if leave == coppice.LeaveRunning {
 		err = errors.Join(err, r.goOn(ctx))
-		stats.Pause = time.Since(began)
+		stats.Pause = time.Since(stats.Paused)
 	}
 	if finish != nil {
 		dirty, failed := finish(ctx)
@@ -69,7 +69,7 @@ func (r *run) capture(ctx context.Context, dst coppice.CaptureFiles, leave coppi
 		stats.DirtyMiB = int64((dirty + 1<<20 - 1) >> 20)
 	}
 	if leave == coppice.LeavePaused {
-		stats.Pause = time.Since(began)
+		stats.Pause = time.Since(stats.Paused)
 		if r.paused = true; err != nil {
 			err = errors.Join(err, r.goOn(ctx))
 		}

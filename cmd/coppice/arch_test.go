@@ -71,7 +71,7 @@ func house(path string) string {
 // adapters are the packages that do what the ports or the users ask for. None
 // knows another; only cmd/coppice knows them all.
 var adapters = []string{
-	"sqlite", "qemu", "pool", "hostnet", "guest", "image", "http", "client", "sshgate", "ingress", "dashboard", "mem", "metrics",
+	"sqlite", "qemu", "pool", "hostnet", "guest", "image", "http", "client", "sshgate", "ingress", "dashboard", "mem", "metrics", "traces",
 }
 
 func TestEveryPackageSaysWhatItIs(t *testing.T) {

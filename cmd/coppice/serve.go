@@ -26,6 +26,7 @@ import (
 	"github.com/coppice-vm/coppice/pool"
 	"github.com/coppice-vm/coppice/qemu"
 	"github.com/coppice-vm/coppice/sqlite"
+	"github.com/coppice-vm/coppice/traces"
 )
 
 const (
@@ -41,6 +42,7 @@ const (
 type daemon struct {
 	log      *slog.Logger
 	recorder *metrics.Recorder
+	tracer   *traces.Tracer
 	manager  *lifecycle.Manager
 	server   *http.Server
 	served   chan error         // what serving ended with, of each server
@@ -58,6 +60,10 @@ func openDaemon(ctx context.Context, c config, log *slog.Logger) (_ *daemon, err
 			err = errors.Join(err, d.release())
 		}
 	}()
+	if d.tracer, err = traces.New(ctx, version(), log); err != nil {
+		return nil, err
+	}
+	d.closers = append(d.closers, d.tracer.Close) // the next daemon does not wait for it
 	dir := c.dir()
 	if err := dir.Make(); err != nil {
 		return nil, err
@@ -141,7 +147,7 @@ func openDaemon(ctx context.Context, c config, log *slog.Logger) (_ *daemon, err
 		Store: failports.Store(nil, db), Captures: failports.Captures(nil, db), Quotas: db, History: db,
 		Gauge: failports.Gauge(nil, gauge{files.Usage}), Budget: budget, Eviction: eviction,
 		Hypervisor: failports.Hypervisor(nil, vmm), Pool: failports.Pool(nil, files), Guest: failports.Guest(nil, guest.New(log)), Log: log,
-		Network: failports.Network(nil, network), Egress: egress, Places: []coppice.Inspector{dir}, Observer: d.recorder,
+		Network: failports.Network(nil, network), Egress: egress, Places: []coppice.Inspector{dir}, Observer: d.recorder, Tracer: d.tracer,
 		VMM: fmt.Sprintf("%s, %s", qemuVersion, accel), Image: img.ID, Size: defaultSize(accel), Spares: spares, Husks: husks, HostBoot: boot, StartAgain: c.afterReboot == "start",
 		KeepHistory: time.Duration(days) * 24 * time.Hour,
 	})
@@ -170,7 +176,7 @@ func (d *daemon) serve(ctx context.Context, c config, db *sqlite.DB) (err error)
 		return err
 	}
 	d.server, err = http.New(http.Config{
-		VMs: visited{d.manager, web}, Access: authority, Log: d.log, Version: version(), SpoolDir: c.data, SSH: sshGateway, Metrics: d.recorder,
+		VMs: visited{d.manager, web}, Access: authority, Log: d.log, Version: version(), SpoolDir: c.data, SSH: sshGateway, Metrics: d.recorder, Traces: d.tracer,
 		Domains: directory, Ingress: where, Dashboard: dashboard.Handler(),
 		RequestRate: rate,
 		Doctor:      (&Main{config: c, Getenv: func(string) string { return "" }}).findings,

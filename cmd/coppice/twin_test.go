@@ -26,6 +26,7 @@ import (
 	"github.com/coppice-vm/coppice/mem"
 	"github.com/coppice-vm/coppice/metrics"
 	"github.com/coppice-vm/coppice/sshgate"
+	"github.com/coppice-vm/coppice/traces"
 )
 
 // serveTwin serves a host whose VMs are in memory only, and whose guests are
@@ -45,9 +46,14 @@ func serveTwinWith(t testing.TB, home string) (host.Credentials, *mem.Store) {
 	store, hypervisor := mem.NewStore(), mem.NewHypervisor(pool)
 	authority := access.New(store, log)
 	recorder := metrics.New("test", log)
+	tracer, err := traces.New(t.Context(), "test", log)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { tracer.Close() })
 	vms, err := lifecycle.Open(t.Context(), lifecycle.Config{
-		Observer: recorder,
-		Store:    store, Captures: store, Quotas: store, History: store, Gauge: mem.NewGauge(), KeepHistory: time.Hour, Hypervisor: hypervisor, Pool: pool, Guest: twinGuest{hypervisor, home, mem.NewGuest(nil)}, Log: log,
+		Observer: recorder, Tracer: tracer,
+		Store: store, Captures: store, Quotas: store, History: store, Gauge: mem.NewGauge(), KeepHistory: time.Hour, Hypervisor: hypervisor, Pool: pool, Guest: twinGuest{hypervisor, home, mem.NewGuest(nil)}, Log: log,
 		Network: mem.NewNetwork(), Egress: coppice.EgressClosed,
 		Image: "image", Size: coppice.Size{VCPUs: 2, MemoryMiB: 1024, DiskMiB: size}, HostBoot: "boot",
 	})
@@ -92,7 +98,7 @@ func serveTwinWith(t testing.TB, home string) (host.Credentials, *mem.Store) {
 		}
 	})
 	server, err := http.New(http.Config{
-		VMs: visited{vms, web}, Access: authority, Log: log, Metrics: recorder, Version: "test", SpoolDir: t.TempDir(),
+		VMs: visited{vms, web}, Access: authority, Log: log, Metrics: recorder, Traces: tracer, Version: "test", SpoolDir: t.TempDir(),
 		Ready:     func(context.Context) error { return nil },
 		Domains:   directory,
 		Ingress:   api.Ingress{URL: fmt.Sprintf("http://{port}-{vm}.vm.localhost:%d", portOf(webListener)), CA: "-----BEGIN CERTIFICATE-----\n"},

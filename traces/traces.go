@@ -1,0 +1,116 @@
+// Package traces tells a collector, by OpenTelemetry's protocol (OTLP) over
+// HTTP, which parts there are of what a daemon does, and how long each takes.
+//
+// The standard variables of the environment, OTEL_*, say where to and what of
+// it. A collector that is slow or gone holds nothing up: what cannot be sent
+// in time is dropped. docs/TRACES.md says what there is.
+package traces
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net/http"
+	"os"
+	"strings"
+	"time"
+
+	"go.opentelemetry.io/otel"
+	"go.opentelemetry.io/otel/attribute"
+	"go.opentelemetry.io/otel/codes"
+	"go.opentelemetry.io/otel/exporters/otlp/otlptrace/otlptracehttp"
+	"go.opentelemetry.io/otel/propagation"
+	"go.opentelemetry.io/otel/sdk/resource"
+	sdktrace "go.opentelemetry.io/otel/sdk/trace"
+	"go.opentelemetry.io/otel/trace"
+	"go.opentelemetry.io/otel/trace/noop"
+
+	"github.com/coppice-vm/coppice"
+)
+
+// flushTime is how long a daemon that ends tries to send what it has not sent.
+const flushTime = 2 * time.Second
+
+// A Tracer makes spans. Its methods may be called concurrently.
+type Tracer struct {
+	trace.Tracer
+	provider *sdktrace.TracerProvider // nil if nobody is told
+}
+
+// New returns the tracer that the environment asks for, of a daemon of that
+// version: one that does nothing unless it names an endpoint. An error says what
+// is wrong with a variable. The caller closes it.
+func New(ctx context.Context, version string, log *slog.Logger) (*Tracer, error) {
+	if !wanted() {
+		return &Tracer{Tracer: noop.NewTracerProvider().Tracer("")}, nil
+	}
+	for _, name := range []string{"OTEL_EXPORTER_OTLP_TRACES_PROTOCOL", "OTEL_EXPORTER_OTLP_PROTOCOL"} {
+		if p := os.Getenv(name); p != "" && p != "http/protobuf" {
+			return nil, fmt.Errorf("%s is %q; traces are sent by http/protobuf only", name, p)
+		}
+	}
+	exporter, err := otlptracehttp.New(ctx)
+	if err != nil {
+		return nil, fmt.Errorf("traces: %w", err)
+	}
+	about, err := resource.New(ctx,
+		resource.WithAttributes(attribute.String("service.name", "coppice"), attribute.String("service.version", version)),
+		resource.WithHost(), resource.WithTelemetrySDK(), resource.WithFromEnv())
+	if err != nil {
+		return nil, errors.Join(fmt.Errorf("traces: %w", err), exporter.Shutdown(ctx))
+	}
+	otel.SetErrorHandler(otel.ErrorHandlerFunc(func(err error) { log.Warn("traces were lost", "error", err) }))
+	provider := sdktrace.NewTracerProvider(sdktrace.WithBatcher(exporter), sdktrace.WithResource(about))
+	return &Tracer{provider.Tracer("github.com/coppice-vm/coppice"), provider}, nil
+}
+
+// wanted reports whether the environment names an endpoint, and does not say that
+// nothing is to be sent there.
+func wanted() bool {
+	named := os.Getenv("OTEL_EXPORTER_OTLP_ENDPOINT") != "" || os.Getenv("OTEL_EXPORTER_OTLP_TRACES_ENDPOINT") != ""
+	return named && !strings.EqualFold(os.Getenv("OTEL_SDK_DISABLED"), "true") && os.Getenv("OTEL_TRACES_EXPORTER") != "none"
+}
+
+// Close sends what has not been sent, if that does not take long.
+func (t *Tracer) Close() error {
+	if t.provider == nil {
+		return nil
+	}
+	ctx, cancel := context.WithTimeout(context.Background(), flushTime)
+	defer cancel()
+	_ = t.provider.Shutdown(ctx) // the error handler has said so
+	return nil
+}
+
+// Begin implements lifecycle.Tracer.
+func (t *Tracer) Begin(ctx context.Context, name string, vm coppice.VMID, at time.Time) (context.Context, func(time.Time, error)) {
+	ctx, span := t.Start(ctx, name, trace.WithTimestamp(at), trace.WithAttributes(attribute.String("coppice.vm.id", string(vm))))
+	return ctx, func(at time.Time, err error) {
+		if err != nil {
+			span.SetStatus(codes.Error, err.Error())
+			if e, ok := errors.AsType[*coppice.Error](err); ok {
+				span.SetAttributes(attribute.String("error.type", string(e.Code)))
+			}
+		}
+		span.End(trace.WithTimestamp(at))
+	}
+}
+
+// Request implements http.Traces. A request that says which trace it is part of,
+// as the W3C has it, goes on with that one.
+func (t *Tracer) Request(r *http.Request) (*http.Request, func(route string, status int)) {
+	ctx := propagation.TraceContext{}.Extract(r.Context(), propagation.HeaderCarrier(r.Header))
+	ctx, span := t.Start(ctx, r.Method, trace.WithSpanKind(trace.SpanKindServer), trace.WithAttributes(attribute.String("http.request.method", r.Method)))
+	return r.WithContext(ctx), func(route string, status int) {
+		if route != "" {
+			span.SetName(r.Method + " " + route)
+			span.SetAttributes(attribute.String("http.route", route))
+		}
+		span.SetAttributes(attribute.Int("http.response.status_code", status))
+		if status >= http.StatusInternalServerError {
+			span.SetStatus(codes.Error, "")
+		}
+		span.End()
+	}
+}

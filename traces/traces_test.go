@@ -1,0 +1,100 @@
+package traces_test
+
+import (
+	"errors"
+	"log/slog"
+	"net"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/coppice-vm/coppice"
+	"github.com/coppice-vm/coppice/internal/spantest"
+	"github.com/coppice-vm/coppice/traces"
+)
+
+func open(t *testing.T, env ...string) (*traces.Tracer, error) {
+	t.Helper()
+	for _, kv := range env {
+		name, value, _ := strings.Cut(kv, "=")
+		t.Setenv(name, value)
+	}
+	return traces.New(t.Context(), "1.2.3", slog.New(slog.DiscardHandler))
+}
+
+// part makes a span of a VM.
+func part(t *testing.T, tracer *traces.Tracer, err error) {
+	t.Helper()
+	began := time.Now()
+	_, end := tracer.Begin(t.Context(), "vm.stop", "some-vm", began)
+	end(began.Add(time.Second), err)
+}
+
+// What fails says so, and with what code; what took time keeps it.
+func TestFailure(t *testing.T) {
+	collector := spantest.New(t)
+	tracer, err := open(t, "OTEL_EXPORTER_OTLP_TRACES_ENDPOINT="+collector.URL+"/v1/traces")
+	if err != nil {
+		t.Fatal(err)
+	}
+	part(t, tracer, coppice.Errorf(coppice.CodeConflict, "no"))
+	if err := tracer.Close(); err != nil {
+		t.Fatal(err)
+	}
+	spans := collector.All()
+	if len(spans) != 1 || !spans[0].Failed || spans[0].Attributes["error.type"] != string(coppice.CodeConflict) ||
+		spans[0].Attributes["coppice.vm.id"] != "some-vm" || spans[0].Ended.Sub(spans[0].Began) != time.Second {
+		t.Errorf("%+v", spans)
+	}
+}
+
+// Nobody is told who is not to be, and a variable that makes no sense is said to.
+func TestEnvironment(t *testing.T) {
+	for _, env := range []string{"OTEL_SDK_DISABLED=true", "OTEL_TRACES_EXPORTER=none", "OTEL_EXPORTER_OTLP_ENDPOINT="} {
+		t.Run(env, func(t *testing.T) {
+			collector := spantest.New(t)
+			tracer, err := open(t, "OTEL_EXPORTER_OTLP_ENDPOINT="+collector.URL, env)
+			if err != nil {
+				t.Fatal(err)
+			}
+			part(t, tracer, nil)
+			tracer.Close()
+			if spans := collector.All(); len(spans) > 0 {
+				t.Errorf("sent: %+v", spans)
+			}
+		})
+	}
+	_, err := open(t, "OTEL_EXPORTER_OTLP_ENDPOINT=http://127.0.0.1:4317", "OTEL_EXPORTER_OTLP_PROTOCOL=grpc")
+	if err == nil || !strings.Contains(err.Error(), "http/protobuf") {
+		t.Errorf("a protocol that is not spoken: %v", err)
+	}
+}
+
+// A collector that takes connections and never answers holds up nothing but, for
+// a moment, the end.
+func TestCollectorThatHangs(t *testing.T) {
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer l.Close()
+	tracer, err := open(t, "OTEL_EXPORTER_OTLP_ENDPOINT=http://"+l.Addr().String(), "OTEL_BSP_SCHEDULE_DELAY=1")
+	if err != nil {
+		t.Fatal(err)
+	}
+	done := make(chan error, 1)
+	go func() {
+		for range 10_000 { // more than is kept
+			part(t, tracer, errors.New("no"))
+		}
+		done <- tracer.Close()
+	}()
+	select {
+	case err := <-done:
+		if err != nil {
+			t.Error(err)
+		}
+	case <-time.After(time.Minute):
+		t.Error("it is held up")
+	}
+}
