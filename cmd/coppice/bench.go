@@ -8,8 +8,6 @@ import (
 
 	"github.com/spf13/cobra"
 
-	"github.com/coppice-vm/coppice/client"
-	"github.com/coppice-vm/coppice/internal/host"
 	"github.com/coppice-vm/coppice/internal/progress"
 )
 
@@ -19,7 +17,7 @@ type benchmark struct {
 	what   string // it measures
 	counts string // what a round is, as a count of them
 	rounds int    // by default
-	quick  int    // rounds of a quick run; a figure of none says little, but that it can be taken
+	slow   bool   // a quick run leaves it out
 	// baseline is what the figures' baselines are; empty if they have none.
 	baseline string
 	// targets are those of figures, by their names, for a quiet host of two cores
@@ -32,7 +30,7 @@ type benchmark struct {
 var benchmarks = []benchmark{
 	{
 		name: "create", what: "create, where a VM has been restored ahead",
-		counts: "how often", rounds: 10, quick: 1, measure: benchCreate,
+		counts: "how often", rounds: 10, measure: benchCreate,
 		targets: map[string]target{
 			"create answered":      {P50: 20},
 			"create to first exec": {P50: 80},
@@ -40,17 +38,17 @@ var benchmarks = []benchmark{
 	},
 	{
 		name: "boot", what: "stop, and start up to the first command's answer",
-		counts: "how often", rounds: 5, quick: 1, measure: benchBoot,
+		counts: "how often", rounds: 5, measure: benchBoot,
 		targets: map[string]target{"start to first exec": {P50: 6000}},
 	},
 	{
 		name: "exec", what: "the round trip of a command that does nothing",
-		counts: "how often", rounds: 100, quick: 3, measure: benchExec,
+		counts: "how often", rounds: 100, measure: benchExec,
 		targets: map[string]target{"exec /bin/true": {P50: 60}},
 	},
 	{
 		name: "fork", what: "fork, and the pause of the parent",
-		counts: "how often", rounds: 10, quick: 1, measure: benchFork,
+		counts: "how often", rounds: 10, measure: benchFork,
 		baseline: "QEMU's own way: it stops, migrates all memory to a file, its raw disk is copied (cp --sparse=always --reflink=never), " +
 			"and a second QEMU starts from both; of a fork of 8 generations, it is a fork of the first",
 		targets: map[string]target{
@@ -67,13 +65,13 @@ var benchmarks = []benchmark{
 	},
 	{
 		name: "suspend", what: "suspend and resume",
-		counts: "how often", rounds: 10, quick: 1, measure: benchSuspend,
+		counts: "how often", rounds: 10, measure: benchSuspend,
 		baseline: "QEMU's own way: it stops and migrates all memory to a file, from which a second QEMU goes on",
 		targets:  map[string]target{"resume to first exec": {P50: 300}},
 	},
 	{
 		name: "density", what: "what each child of a VM takes of memory and disk",
-		counts: "how many children", rounds: 16, quick: 2, measure: benchDensity,
+		counts: "how many children", rounds: 16, measure: benchDensity,
 		targets: map[string]target{
 			"memory (PSS) per idle child": {P50: 50, unit: mebibytes},
 			"disk per child":              {P50: 1, unit: mebibytes},
@@ -81,16 +79,20 @@ var benchmarks = []benchmark{
 	},
 	{
 		name: "net", what: "HTTP to a VM by the ingress, and how long one that is asleep takes to answer",
-		counts: "how often", rounds: 50, quick: 2, measure: benchNet, baseline: "the same over a connection made in the VM's network namespace, past the ingress",
+		counts: "how often", rounds: 50, measure: benchNet, baseline: "the same over a connection made in the VM's network namespace, past the ingress",
 	},
 	{
 		name: "ssh", what: "SSH: connect to login, to a shell's prompt, to a command's end",
-		counts: "how often", rounds: 20, quick: 1, measure: benchSSH,
+		counts: "how often", rounds: 20, measure: benchSSH,
 	},
 	{
 		name: "restart", what: "the daemon of a host with 20 VMs: its restart, which cuts connections to VMs, its memory, an audit",
-		counts: "how often", rounds: 5, quick: 1, measure: benchRestart,
+		counts: "how often", rounds: 5, measure: benchRestart,
 		targets: map[string]target{"daemon ended to API answers": {P50: 1000}},
+	},
+	{
+		name: "image", what: "a build of the base image, with Debian's packages from where apt gets them",
+		counts: "how often", rounds: 1, slow: true, measure: benchImage,
 	},
 }
 
@@ -136,7 +138,7 @@ times: VMs run on, and connections to them break.`,
 		Args: cobra.NoArgs,
 		RunE: m.then(func(ctx context.Context, _ []string) error { return m.benchAll(ctx, quick, out) }),
 	}
-	cmd.Flags().BoolVar(&quick, "quick", false, "measure everything once or twice, to see that it can be")
+	cmd.Flags().BoolVar(&quick, "quick", false, "measure once what does not take long, to see that it can be")
 	cmd.Flags().StringVarP(&out, "out", "o", "bench-report", "directory to write the report to")
 	return cmd
 }
@@ -184,10 +186,13 @@ func (m *Main) runBenchmarks(ctx context.Context, run []benchmark, quick bool) (
 	r.LoadBefore = loadAverage()
 	steps := progress.New(m.Stderr)
 	for _, one := range run {
+		if one.slow && quick {
+			continue
+		}
 		began := time.Now()
 		rounds := one.rounds
 		if quick {
-			rounds = one.quick
+			rounds = 1
 		}
 		failed := steps.Do("bench "+one.name, func(step *progress.Step) error {
 			b.begin(step)
@@ -200,94 +205,4 @@ func (m *Main) runBenchmarks(ctx context.Context, run []benchmark, quick bool) (
 	}
 	r.LoadAfter, r.Seconds = loadAverage(), time.Since(r.Began).Seconds()
 	return r, nil
-}
-
-// A bench is a run of benchmarks. What is said of figures, notes and VMs is of
-// the one that is running.
-type bench struct {
-	client *client.Client
-	creds  host.Credentials
-	dir    host.Dir
-	local  bool // the daemon is of this machine, and dir its directory
-	quick  bool
-
-	step      *progress.Step
-	warmingUp bool // nothing is recorded
-	figures   []*figure
-	notes     []string
-	made      []string // VMs to delete in the end
-}
-
-// begin begins a benchmark.
-func (b *bench) begin(step *progress.Step) {
-	b.step, b.warmingUp, b.figures, b.notes = step, false, nil, nil
-}
-
-// add records how long something took that began at start.
-func (b *bench) add(name string, start time.Time) { b.record(name, time.Since(start)) }
-
-// record records how long something took.
-func (b *bench) record(name string, took time.Duration) {
-	if !b.warmingUp {
-		f := b.figure(name, milliseconds)
-		f.Samples = append(f.Samples, took.Seconds()*1000)
-	}
-}
-
-// recordBaseline records how long what a figure is compared with took.
-func (b *bench) recordBaseline(name string, took time.Duration) {
-	if !b.warmingUp {
-		f := b.figure(name, milliseconds)
-		if f.Baseline == nil {
-			f.Baseline = new(series)
-		}
-		f.Baseline.Samples = append(f.Baseline.Samples, took.Seconds()*1000)
-	}
-}
-
-// recordMiB records how much of something there was.
-func (b *bench) recordMiB(name string, mib float64) {
-	if !b.warmingUp {
-		f := b.figure(name, mebibytes)
-		f.Samples = append(f.Samples, mib)
-	}
-}
-
-// figure returns the figure of that name, which may be a new one.
-func (b *bench) figure(name, unit string) *figure {
-	for _, f := range b.figures {
-		if f.Name == name {
-			return f
-		}
-	}
-	f := &figure{Name: name, Unit: unit}
-	b.figures = append(b.figures, f)
-	return f
-}
-
-// repeat does something for so many rounds, and before, unless the run is a
-// quick one, for one that is not counted: it finds caches cold.
-func (b *bench) repeat(ctx context.Context, rounds int, what string, do func() error) error {
-	first := 0
-	if b.quick {
-		first = 1
-	}
-	defer func() { b.warmingUp = false }()
-	for i := first; i <= rounds; i++ {
-		b.warmingUp = i == 0
-		if b.warmingUp {
-			b.step.Note("%s, warm-up", what)
-		} else {
-			b.step.Note("%s, %d of %d", what, i, rounds)
-		}
-		if err := errors.Join(ctx.Err(), do()); err != nil {
-			return err
-		}
-	}
-	return nil
-}
-
-// note says something about the figures.
-func (b *bench) note(format string, args ...any) {
-	b.notes = append(b.notes, fmt.Sprintf(format, args...))
 }

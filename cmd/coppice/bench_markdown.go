@@ -37,6 +37,7 @@ func (r report) markdown() string {
 	}
 	put("\nA target is what the median is not to exceed, on a quiet machine of two cores that emulates its VMs' processors (tcg).\n")
 	put("Every sample is in the plots and in [report.json](report.json).\n")
+	put("\n![medians and samples in percent of their targets](targets.svg)\n")
 	for _, one := range r.Benchmarks {
 		put("\n%s", one.markdown())
 	}

@@ -22,12 +22,16 @@ func (r report) save(dir string) error {
 		return err
 	}
 	files := map[string][]byte{"report.json": append(data, '\n'), "report.md": []byte(r.markdown())}
+	plots := map[string]chart.Chart{"targets.svg": r.chart()}
 	for _, one := range r.Benchmarks {
+		plots[one.Name+".svg"] = one.chart()
+	}
+	for name, c := range plots {
 		var plot bytes.Buffer
-		if err := one.chart().WriteSVG(&plot); err != nil {
+		if err := c.WriteSVG(&plot); err != nil {
 			return err
 		}
-		files[one.Name+".svg"] = plot.Bytes()
+		files[name] = plot.Bytes()
 	}
 	for name, data := range files {
 		if err := os.WriteFile(filepath.Join(dir, name), data, 0o644); err != nil {
@@ -35,6 +39,26 @@ func (r report) save(dir string) error {
 		}
 	}
 	return nil
+}
+
+// chart draws all figures that have a target, each as a part of it.
+func (r report) chart() chart.Chart {
+	part := func(v float64) string { return fmt.Sprintf("%.0f %%", 100*v) }
+	p := chart.Panel{Log: true, Text: part, Tick: part}
+	for _, one := range r.Benchmarks {
+		for _, f := range one.Figures {
+			limit := f.limit()
+			if limit == 0 {
+				continue
+			}
+			row := chart.Row{Group: one.Name, Label: f.Name, Median: f.P50 / limit, Limit: 1}
+			for _, s := range f.Samples {
+				row.Samples = append(row.Samples, s/limit)
+			}
+			p.Rows = append(p.Rows, row)
+		}
+	}
+	return chart.Chart{Title: "What has a target, in percent of it", Panels: []chart.Panel{p}}
 }
 
 // chart draws what a benchmark found: what are times in one panel, sizes in another.

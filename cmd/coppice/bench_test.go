@@ -1,10 +1,16 @@
 package main
 
 import (
+	"encoding/json"
+	"os"
+	"path/filepath"
+	"regexp"
+	"strings"
 	"testing"
 	"time"
 
 	"github.com/google/go-cmp/cmp"
+	"github.com/google/go-cmp/cmp/cmpopts"
 
 	"github.com/coppice-vm/coppice"
 )
@@ -32,6 +38,12 @@ func TestSummarize(t *testing.T) {
 	}
 }
 
+// asSaved compares what of reports is saved.
+var asSaved = cmp.Options{
+	cmp.AllowUnexported(figure{}),
+	cmpopts.IgnoreUnexported(result{}, target{}),
+}
+
 // What is recorded while warming up is not counted, and figures are in the order
 // in which they were first recorded; those that have a target and were not come last.
 func TestResult(t *testing.T) {
@@ -56,8 +68,7 @@ func TestResult(t *testing.T) {
 			{Name: "z", Unit: "MiB", Target: &goal},
 		},
 	}
-	unexported := cmp.FilterPath(func(p cmp.Path) bool { return p.Last().String() == ".err" }, cmp.Ignore())
-	if diff := cmp.Diff(want, got, unexported, cmp.AllowUnexported(result{}, figure{}, target{})); diff != "" {
+	if diff := cmp.Diff(want, got, asSaved); diff != "" {
 		t.Error(diff)
 	}
 }
@@ -121,5 +132,53 @@ go_goroutines 7
 	}
 	if _, err := talliesIn([]byte("<html>")); err == nil {
 		t.Error("what is not metrics was read")
+	}
+}
+
+// A report is on the disk as a page, which shows what is beside it, and as JSON.
+func TestSave(t *testing.T) {
+	measured := &bench{}
+	measured.record("5 MB dirty: parent paused", 4*time.Millisecond)
+	measured.recordBaseline("5 MB dirty: parent paused", 400*time.Millisecond)
+	measured.recordMiB("memory", 40)
+	of := benchmark{name: "fork", what: "fork", baseline: "another way", targets: map[string]target{
+		"5 MB dirty: parent paused": {P50: 12, OfBaseline: 1. / 20}, "never": {P50: 1},
+	}}
+	failed := measured.result(of, time.Second, coppice.Errorf(coppice.CodeConflict, "it is busy"))
+	r := report{Machine: machine{CPU: "a processor", Cores: 2}, LoadBefore: 3, Benchmarks: []result{failed}}
+	dir := filepath.Join(t.TempDir(), "made", "here")
+	if err := r.save(dir); err != nil {
+		t.Fatal(err)
+	}
+	page, err := os.ReadFile(filepath.Join(dir, "report.md"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, words := range []string{
+		"1 of 2 targets are met.", "**The machine was not quiet:** its load average was 3.00", "| processor | a processor, 2 cores |",
+		"Measures fork. The baseline is another way.", "**It failed:** it is busy (CONFLICT)",
+		"| 5 MB dirty: parent paused | 1 | 4.00 ms | 4.00 ms | 4.00 ms | 400 ms | 100 | 12.0 ms, 1/20 of the baseline | met |\n",
+		"| memory | 1 | 40.0 MiB | 40.0 MiB | 40.0 MiB |  |  |  |  |\n",
+		"| never | 0 | - | - | - |  |  | 1.00 ms | not measured |\n",
+	} {
+		if !strings.Contains(string(page), words) {
+			t.Errorf("the page does not say %q:\n%s", words, page)
+		}
+	}
+	for _, shown := range regexp.MustCompile(`\]\(([^)]+)\)`).FindAllStringSubmatch(string(page), -1) {
+		if _, err := os.Stat(filepath.Join(dir, shown[1])); err != nil {
+			t.Error(err)
+		}
+	}
+	var again report
+	data, err := os.ReadFile(filepath.Join(dir, "report.json"))
+	if err == nil {
+		err = json.Unmarshal(data, &again)
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	if diff := cmp.Diff(r, again, asSaved); diff != "" {
+		t.Error(diff)
 	}
 }
