@@ -30,6 +30,7 @@ type benchReport struct {
 	}
 	Benchmarks []struct {
 		Name, Error string
+		Notes       []string
 		Figures     []struct {
 			Name, Unit string
 			N          int
@@ -85,6 +86,9 @@ func TestBenchAll(t *testing.T) {
 		circles, legend := svgElements(t, read(one.Name+".svg"))["circle"], 1
 		for _, f := range one.Figures {
 			figures++
+			if strings.HasPrefix(f.Name, "idle, 8 GiB") && strings.Contains(strings.Join(one.Notes, "\n"), "no room in this host's memory") {
+				continue
+			}
 			if f.N == 0 || f.N != len(f.Samples) || f.Unit == "" {
 				t.Errorf("%s, %s: %d samples: %v", one.Name, f.Name, f.N, f.Samples)
 			}

@@ -50,7 +50,7 @@ var benchmarks = []benchmark{
 		name: "fork", what: "fork, and the pause of the parent",
 		counts: "how often", rounds: 10, measure: benchFork,
 		baseline: "QEMU's own way: it stops, migrates all memory to a file, its raw disk is copied (cp --sparse=always --reflink=never), " +
-			"and a second QEMU starts from both; of a fork of 8 generations, it is a fork of the first",
+			"and a second QEMU starts from both; nothing is waited for to be on the disk. Of 8 generations it is a fork of the first",
 		targets: map[string]target{
 			"5 MB dirty: parent paused":              {P50: 12, OfBaseline: 1. / 20},
 			"5 MB dirty: fork to running":            {P50: 25},
@@ -66,7 +66,7 @@ var benchmarks = []benchmark{
 	{
 		name: "suspend", what: "suspend and resume",
 		counts: "how often", rounds: 10, measure: benchSuspend,
-		baseline: "QEMU's own way: it stops and migrates all memory to a file, from which a second QEMU goes on",
+		baseline: "QEMU's own way: it stops and migrates all memory to a file, which is not waited for to be on the disk, and from which a second QEMU goes on",
 		targets:  map[string]target{"resume to first exec": {P50: 300}},
 	},
 	{
@@ -100,6 +100,11 @@ func (m *Main) benchCommand() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "bench",
 		Short: "Measure this machine, on VMs made for it",
+		Long: `Measure this machine, on VMs made for it.
+
+They are deleted afterwards, and when you interrupt. It takes a key that may manage
+accounts, as the one in the data directory may. What cannot be seen from afar is
+measured on the daemon's machine only. docs/BENCHMARKS.md says how to read it all.`,
 	}
 	for _, one := range benchmarks {
 		var rounds int

@@ -116,8 +116,8 @@ func (f *figure) summarize() {
 	if f.Baseline != nil {
 		f.Baseline.summarize()
 	}
-	if f.Target != nil && f.N > 0 && (f.Target.OfBaseline == 0 || f.Baseline != nil) {
-		f.Met = new(f.P50 <= f.limit())
+	if limit := f.limit(); f.N > 0 && limit > 0 {
+		f.Met = new(f.P50 <= limit)
 	}
 }
 
@@ -177,14 +177,14 @@ func (f figure) baselineText() string {
 	return f.text(f.Baseline.P50)
 }
 
-// limit returns what the median is not to exceed; 0 if that is not limited, or
-// not known for want of a baseline.
+// limit returns what the median is not to exceed; 0 if it is not limited, or the
+// baseline that limits it was not measured.
 func (f figure) limit() float64 {
-	if f.Target == nil {
+	if f.Target == nil || f.Target.OfBaseline > 0 && f.Baseline == nil {
 		return 0
 	}
 	limit := f.Target.P50
-	if of := f.Target.OfBaseline; of > 0 && f.Baseline != nil && (limit == 0 || of*f.Baseline.P50 < limit) {
+	if of := f.Target.OfBaseline; of > 0 && (limit == 0 || of*f.Baseline.P50 < limit) {
 		limit = of * f.Baseline.P50
 	}
 	return limit

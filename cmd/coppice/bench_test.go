@@ -88,6 +88,7 @@ func TestTargets(t *testing.T) {
 		{figure{series: at(11), Baseline: &baseline, Target: &target{OfBaseline: 1. / 20}}, "1/20 of the baseline: missed"},
 		{figure{series: at(220), Baseline: &baseline, Target: &target{OfBaseline: 1.1}}, "110 % of the baseline: met"},
 		{figure{series: at(11), Target: &target{OfBaseline: 1. / 20}}, "1/20 of the baseline: not measured"},
+		{figure{series: at(1), Target: &target{P50: 5, OfBaseline: 1. / 20}}, "5.00 ms, 1/20 of the baseline: not measured"},
 		{figure{series: at(11), Baseline: &baseline, Target: &target{P50: 12, OfBaseline: 1. / 20}}, "12.0 ms, 1/20 of the baseline: missed"},
 		{figure{series: at(9), Baseline: &baseline, Target: &target{P50: 8, OfBaseline: 1. / 20}}, "8.00 ms, 1/20 of the baseline: missed"},
 	} {
