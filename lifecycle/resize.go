@@ -29,13 +29,23 @@ func (m *Manager) Resize(ctx context.Context, account coppice.AccountID, id copp
 		return vm, err
 	}
 	defer m.whenDone(id, release)
-	return m.perform(ctx, id, request{verb: coppice.Resize, do: m.resize, edit: func(vm *coppice.VM) (err error) {
-		if vm.State == coppice.Suspended && !spec.DiscardMemory {
+	vm, err = m.perform(ctx, id, request{verb: coppice.Resize, do: m.resize, edit: func(vm *coppice.VM) error {
+		size, err := resized(vm.Size, spec) // it may have another size by now
+		switch {
+		case err != nil:
+			return err
+		case size == vm.Size:
+			return errMoot
+		case vm.State == coppice.Suspended && !spec.DiscardMemory:
 			return losesMemory(vm)
 		}
-		vm.Target, err = resized(vm.Size, spec) // it may have another size by now
-		return err
+		vm.Target = size
+		return nil
 	}})
+	if errors.Is(err, errMoot) {
+		return m.present(ctx, account, id)
+	}
+	return vm, err
 }
 
 // roomToGrow sets aside what a VM that is to have another size needs beyond what

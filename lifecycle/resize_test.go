@@ -243,6 +243,27 @@ func TestDaemonDiesWhileResizing(t *testing.T) {
 	})
 }
 
+// Who gives a VM the size that it is being given makes no run of its own.
+func TestFiftyResizesMakeOneRun(t *testing.T) {
+	h := newHost(t)
+	vm := h.create()
+	var mu sync.Mutex
+	instances := map[coppice.InstanceID]bool{}
+	var wg sync.WaitGroup
+	for range 50 {
+		wg.Go(func() {
+			vm := h.must(h.Resize(t.Context(), alice, vm.ID, to(large)))
+			mu.Lock()
+			defer mu.Unlock()
+			instances[vm.Instance] = true
+		})
+	}
+	wg.Wait()
+	if len(instances) != 1 {
+		t.Errorf("instances %v", instances)
+	}
+}
+
 // Resizes of one VM follow one another, and the last to be done is what it has.
 func TestManyResizesAtOnce(t *testing.T) {
 	h := newHost(t)

@@ -8,6 +8,7 @@ import (
 	"flag"
 	"os"
 	"path/filepath"
+	"strconv"
 	"strings"
 	"testing"
 	"time"
@@ -146,26 +147,38 @@ func (w rivals) Ask(ctx context.Context, vm string, a model.Act) (got string, er
 		_, err = w.Suspend(ctx, alice, id)
 	case "delete":
 		_, err = w.Delete(ctx, alice, id)
+	case "resize":
+		cpus, numberErr := strconv.Atoi(a.Arg)
+		_, resizeErr := w.Resize(ctx, alice, id, coppice.ResizeSpec{VCPUs: &cpus})
+		err = errors.Join(numberErr, resizeErr)
 	case "fork":
-		return w.askChild(ctx, id)
+		forks, err := w.Fork(ctx, alice, id, coppice.ForkSpec{Count: 1})
+		if err != nil {
+			return "", err
+		}
+		return w.seen(ctx, forks[0].VM.ID, forks[0].Err)
+	case "snapshot":
+		snapshot, err := w.TakeSnapshot(ctx, alice, id, "", coppice.Persistence{})
+		if err != nil {
+			return "", err
+		}
+		made, err := w.world.Create(ctx, coppice.NewVM{Account: alice, Snapshot: snapshot.ID})
+		got, err := w.seen(ctx, made.ID, err)
+		return got, errors.Join(err, w.DeleteSnapshot(ctx, alice, snapshot.ID))
 	default:
 		return w.exec(ctx, id, strings.TrimSpace(a.Verb+" "+a.Arg))
 	}
 	return "", err
 }
 
-// askChild forks a VM and returns what is in the child, which it removes.
-func (w rivals) askChild(ctx context.Context, id coppice.VMID) (got string, err error) {
-	forks, err := w.Fork(ctx, alice, id, coppice.ForkSpec{Count: 1})
+// seen returns what is in a VM that was made of another, or why it was not made,
+// and removes it.
+func (w rivals) seen(ctx context.Context, id coppice.VMID, err error) (string, error) {
 	if err != nil {
 		return "", err
 	}
-	if forks[0].Err != nil {
-		return "", forks[0].Err
-	}
-	child := forks[0].VM.ID
-	memory, keptErr := w.exec(ctx, child, "kept")
-	disk, readErr := w.exec(ctx, child, "read")
-	_, deleteErr := w.Delete(ctx, alice, child)
+	memory, keptErr := w.exec(ctx, id, "kept")
+	disk, readErr := w.exec(ctx, id, "read")
+	_, deleteErr := w.Delete(ctx, alice, id)
 	return model.Seen(memory, disk), errors.Join(keptErr, readErr, deleteErr)
 }

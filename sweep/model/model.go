@@ -22,18 +22,20 @@ import (
 type VM struct {
 	State        coppice.State
 	Memory, Disk string // what its guest keeps there
+	CPUs         string
 }
 
 // New is a VM that was just created.
-var New = VM{State: coppice.Running, Disk: "of the image"}
+var New = VM{State: coppice.Running, Disk: "of the image", CPUs: "1"}
 
-// An Act is what a client asks of a VM: to start, stop, kill, suspend, delete or fork
-// it, or its guest to keep a value in memory, to write one to the disk so that it is
-// there for good, or to return what is kept or written.
+// An Act is what a client asks of a VM: to start, stop, kill, suspend or delete it, to
+// resize it to so many CPUs, to fork it or make a VM from a snapshot of it, or its guest
+// to keep a value in memory, to write one to the disk so that it is there for good, or to
+// return what is kept or written.
 type Act struct {
 	Client int // who asks one thing after the other
 	Verb   string
-	Arg    string // what to keep or to write
+	Arg    string // what to keep or to write, how many CPUs
 	// After says that it is asked when all before it has been answered.
 	After bool
 }
@@ -42,7 +44,7 @@ type Act struct {
 type Call struct {
 	Act
 	Begin, End time.Duration
-	Got        string // what was kept or written, or [Seen] in a fork's child
+	Got        string // what was kept or written, or [Seen] in a VM that was made of this one
 	Err        error
 }
 
@@ -50,16 +52,18 @@ func (c Call) String() string {
 	return fmt.Sprintf("%10.3f to %10.3f ms, client %2d: %s %s = %q, %v", c.Begin.Seconds()*1e3, c.End.Seconds()*1e3, c.Client, c.Verb, c.Arg, c.Got, c.Err)
 }
 
-// Seen is what is in the guest of a fork's child.
+// Seen is what is in the guest of a VM that was made of another.
 func Seen(memory, disk string) string { return memory + "|" + disk }
 
 // Choose returns what a client asks for next, more often what leaves a VM to be used.
 func Choose(r *rand.Rand) Act {
-	verbs := []string{"keep", "keep", "kept", "kept", "kept", "write", "read", "read", "start", "start", "start", "suspend", "suspend", "stop", "kill", "fork", "delete"}
+	verbs := []string{"keep", "keep", "kept", "kept", "kept", "write", "read", "read", "start", "start", "start", "suspend", "suspend", "stop", "kill", "resize", "fork", "snapshot", "delete"}
 	a := Act{Verb: verbs[r.IntN(len(verbs))]}
 	switch {
 	case a.Verb == "keep" || a.Verb == "write":
 		a.Arg = fmt.Sprint(r.Uint32())
+	case a.Verb == "resize":
+		a.Arg = fmt.Sprint(1 + r.IntN(2))
 	case a.Verb == "delete" && r.IntN(4) > 0:
 		a.Verb = "kept"
 	}
@@ -76,17 +80,21 @@ func (vm VM) next(c Call) []VM {
 	switch {
 	case code == coppice.CodeVMDeleted || code == coppice.CodeVMNotFound:
 		return vm.when(vm.State == coppice.Absent)
+	case code == coppice.CodeVMNotRunning && c.Verb == "resize":
+		return vm.when(vm.CPUs != c.Arg && (vm.State == coppice.Suspended || vm.State == coppice.Failed))
 	case code == coppice.CodeVMNotRunning && c.Verb != "start":
 		return vm.when(vm.State == coppice.Stopped || vm.State == coppice.Failed)
 	case code == coppice.CodeConflict && (c.Verb == "stop" || c.Verb == "kill"):
-		return []VM{vm, {State: coppice.Failed, Disk: vm.Disk}} // it may have been cut short by a kill
+		return []VM{vm, vm.off(coppice.Failed)} // it may have been cut short by a kill
+	case code == coppice.CodeConflict && c.Verb == "resize":
+		return []VM{vm, vm.off(coppice.Failed), vm.off(coppice.Stopped)} // the same
 	case code == coppice.CodeConflict, code == coppice.CodeVMSuspending, code == coppice.CodeStillCreating:
 		return []VM{vm}
 	case c.Err != nil && (c.Verb == "keep" || c.Verb == "write"):
 		// The VM may have gone away under it, before or after.
 		woken := vm.awake()
 		return append(woken.does(c), vm, woken)
-	case c.Err != nil && (c.Verb == "kept" || c.Verb == "read" || c.Verb == "fork"):
+	case c.Err != nil && (c.Verb == "kept" || c.Verb == "read" || c.Verb == "fork" || c.Verb == "snapshot"):
 		return []VM{vm, vm.awake()}
 	case c.Err != nil, vm.State == coppice.Absent && c.Verb != "delete":
 		return nil
@@ -99,14 +107,21 @@ func (vm VM) next(c Call) []VM {
 		vm.State = coppice.Running
 		return []VM{vm}
 	case "stop", "kill":
-		return []VM{{State: coppice.Stopped, Disk: vm.Disk}}
+		return []VM{vm.off(coppice.Stopped)}
+	case "resize":
+		if vm.CPUs == c.Arg {
+			return []VM{vm}
+		}
+		ok := vm.State == coppice.Running || vm.State == coppice.Stopped
+		vm.CPUs, vm.Memory = c.Arg, ""
+		return vm.when(ok)
 	case "suspend":
 		ok := vm.State == coppice.Running || vm.State == coppice.Suspended
 		vm.State = coppice.Suspended
 		return vm.when(ok)
 	case "delete":
 		return []VM{{State: coppice.Absent}}
-	case "fork":
+	case "fork", "snapshot":
 		if vm.State == coppice.Stopped {
 			return vm.when(c.Got == Seen("", vm.Disk))
 		}
@@ -121,6 +136,12 @@ func (vm VM) when(ok bool) []VM {
 		return nil
 	}
 	return []VM{vm}
+}
+
+// off is what a VM is like that does not run any more.
+func (vm VM) off(state coppice.State) VM {
+	vm.State, vm.Memory = state, ""
+	return vm
 }
 
 // awake is what a VM is like that somebody uses.
