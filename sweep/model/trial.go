@@ -2,9 +2,12 @@ package model
 
 import (
 	"context"
+	"maps"
 	"math/rand/v2"
 	"sync"
 	"time"
+
+	"golang.org/x/sync/errgroup"
 )
 
 // A Host has VMs. Its methods are called concurrently.
@@ -15,7 +18,8 @@ type Host interface {
 	Ask(ctx context.Context, vm string, a Act) (got string, err error)
 }
 
-// A Trial is of a host, by clients that ask for whatever they like.
+// A Trial is of a host, by clients that ask for whatever they like. Each stays with a
+// group of others, who are all at one VM.
 type Trial struct {
 	Clients int
 	VMs     int    // that there are at a time
@@ -23,55 +27,63 @@ type Trial struct {
 	Seed    uint64 // of what the clients choose; when they ask is up to the machine
 }
 
-// A rival is a VM that many clients are at.
-type rival struct {
-	vm   string
-	over bool // it has been asked enough
+// A group is of clients that are at one VM, and then at another.
+type group struct {
+	mu    sync.Mutex
+	vm    string // none if it is to be made
+	calls map[string][]Call
 }
 
 // Run has clients ask until until ends, and returns what was asked of each VM and
 // answered. What is under way then is waited for, as long as ctx lasts.
 func (tr Trial) Run(ctx, until context.Context, h Host) (map[string][]Call, error) {
 	began := time.Now()
-	var mu sync.Mutex
-	rivals := make([]*rival, tr.VMs)
-	calls := map[string][]Call{}
-	// pick returns one of the VMs, a new one in place of one that was asked enough.
-	pick := func(i int) (*rival, error) {
-		mu.Lock()
-		defer mu.Unlock()
-		if rivals[i] != nil && !rivals[i].over {
-			return rivals[i], nil
-		}
-		vm, err := h.Create(ctx)
-		rivals[i] = &rival{vm: vm}
-		return rivals[i], err
-	}
-	var clients sync.WaitGroup
-	var failed error
+	groups := make([]group, tr.VMs)
+	var clients errgroup.Group
 	for n := range tr.Clients {
-		clients.Go(func() {
-			r := rand.New(rand.NewPCG(tr.Seed, uint64(n)))
+		clients.Go(func() error {
+			g, r := &groups[n%tr.VMs], rand.New(rand.NewPCG(tr.Seed, uint64(n)))
 			for until.Err() == nil {
-				rival, err := pick(r.IntN(tr.VMs))
+				vm, err := g.pick(ctx, h)
 				if err != nil {
-					mu.Lock()
-					defer mu.Unlock()
-					failed = err
-					return
+					return err
 				}
 				a := Choose(r)
 				a.Client = n
-				c := call(ctx, h, rival.vm, a, began)
-				mu.Lock()
-				calls[rival.vm] = append(calls[rival.vm], c)
-				rival.over = rival.over || len(calls[rival.vm]) >= tr.Most || c.Verb == "delete" && c.Err == nil
-				mu.Unlock()
+				g.add(vm, call(ctx, h, vm, a, began), tr.Most)
 			}
+			return nil
 		})
 	}
-	clients.Wait()
-	return calls, failed
+	err := clients.Wait()
+	calls := map[string][]Call{}
+	for i := range groups {
+		maps.Copy(calls, groups[i].calls)
+	}
+	return calls, err
+}
+
+// pick returns the VM that a group is at, and makes one if need be.
+func (g *group) pick(ctx context.Context, h Host) (vm string, err error) {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	if g.vm == "" {
+		g.vm, err = h.Create(ctx)
+	}
+	return g.vm, err
+}
+
+// add adds a call of a VM, which is left if that was the last of most.
+func (g *group) add(vm string, c Call, most int) {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	if g.calls == nil {
+		g.calls = map[string][]Call{}
+	}
+	g.calls[vm] = append(g.calls[vm], c)
+	if g.vm == vm && (len(g.calls[vm]) >= most || c.Verb == "delete" && c.Err == nil) {
+		g.vm = ""
+	}
 }
 
 func call(ctx context.Context, h Host, vm string, a Act, began time.Time) Call {
