@@ -9,10 +9,14 @@ import (
 	"github.com/coppice-vm/coppice/qemu/ptrace"
 )
 
-// What QEMU needs of the host: libraries and firmware, and devices that anybody may use.
+// overcommit says how the kernel sets memory aside; see proc(5).
+const overcommit = "/proc/sys/vm/overcommit_memory"
+
+// What QEMU needs of the host: libraries and firmware, whether it may map memory
+// that is not set aside, and devices that anybody may use.
 var (
 	systemFiles = []string{
-		"/usr/lib", "/usr/lib64", "/lib", "/lib64", "/etc/ld.so.cache", "/usr/share/qemu", "/usr/share/seabios",
+		"/usr/lib", "/usr/lib64", "/lib", "/lib64", "/etc/ld.so.cache", "/usr/share/qemu", "/usr/share/seabios", overcommit,
 	}
 	systemDevices = []string{"/dev/null", "/dev/urandom"}
 )
