@@ -58,11 +58,10 @@ func arguments(m coppice.Machine, accel Accel, console string, networked bool) [
 		"-m", fmt.Sprintf("%dM", m.Size.MemoryMiB),
 		// A private mapping of the VM's own file, or of the one that stands in for
 		// a capture's: QEMU opens it for writing; only 8.2 and newer can be told
-		// not to. Nothing here punches holes in RAM, so there is no balloon. The kernel
-		// need not set memory aside for all of it, and would not for more than it has.
+		// not to. Nothing here punches holes in RAM, so there is no balloon.
 		"-object", asJSON(map[string]any{
 			"qom-type": "memory-backend-file", "id": "ram", "size": m.Size.MemoryMiB << 20,
-			"mem-path": m.Memory, "share": false, "reserve": strictOvercommit(),
+			"mem-path": m.Memory, "share": false,
 		}),
 		// Errors keep QEMU's defaults: a full pool pauses the guest and loses nothing.
 		"-blockdev", asJSON(map[string]any{

@@ -9,14 +9,10 @@ import (
 	"github.com/coppice-vm/coppice/qemu/ptrace"
 )
 
-// overcommit says how the kernel sets memory aside; see proc(5).
-const overcommit = "/proc/sys/vm/overcommit_memory"
-
-// What QEMU needs of the host: libraries and firmware, whether it may map memory
-// that is not set aside, and devices that anybody may use.
+// What QEMU needs of the host: libraries and firmware, and devices that anybody may use.
 var (
 	systemFiles = []string{
-		"/usr/lib", "/usr/lib64", "/lib", "/lib64", "/etc/ld.so.cache", "/usr/share/qemu", "/usr/share/seabios", overcommit,
+		"/usr/lib", "/usr/lib64", "/lib", "/lib64", "/etc/ld.so.cache", "/usr/share/qemu", "/usr/share/seabios",
 	}
 	systemDevices = []string{"/dev/null", "/dev/urandom"}
 )

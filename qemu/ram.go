@@ -13,13 +13,6 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// strictOvercommit reports whether the kernel sets memory aside for all that is
-// mapped, and QEMU refuses to be told otherwise.
-func strictOvercommit() bool {
-	mode, err := os.ReadFile(overcommit)
-	return err == nil && string(bytes.TrimSpace(mode)) == "2"
-}
-
 // guestRAM is where a guest's memory lies in the address space of its QEMU.
 // It is a private mapping of the base, from the file's beginning.
 func guestRAM(pid int, base os.FileInfo) (span, error) {

@@ -322,22 +322,3 @@ func fill(t *testing.T, dir, filler string) {
 		}
 	}
 }
-
-// A guest may have more memory than the host, as long as it uses little of it,
-// and so may what continues it.
-func TestMoreMemoryThanTheHostHas(t *testing.T) {
-	h := newHost(t)
-	hypervisor := h.open()
-	var host unix.Sysinfo_t
-	if err := unix.Sysinfo(&host); err != nil {
-		t.Fatal(err)
-	}
-	m := h.boot()
-	m.Size.MemoryMiB = int64((host.Totalram+host.Totalswap)*uint64(host.Unit)>>20) + 4096
-	sparse(t, m.Memory, m.Size.MemoryMiB<<20)
-	r, c := start(t, hypervisor, m), h.newCapture()
-	if _, err := r.Capture(t.Context(), c, coppice.LeaveRunning); err != nil {
-		t.Fatal(err)
-	}
-	start(t, hypervisor, h.restore(m, c))
-}

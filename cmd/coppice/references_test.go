@@ -105,6 +105,12 @@ func cliReference(root *cobra.Command) string {
 	return b.String()
 }
 
+// notRun are commands whose examples no test runs, and why.
+var notRun = map[string]string{
+	"coppice ca":  "it changes whom the machine trusts",
+	"coppice mcp": "a client's own command",
+}
+
 func addCommand(b *strings.Builder, c *cobra.Command) {
 	fmt.Fprintf(b, "\n## %s\n\n%s\n\n```\n%s\n```\n", c.CommandPath(), cmp.Or(strings.TrimSpace(c.Long), c.Short+"."), c.UseLine())
 	if len(c.Aliases) > 0 {
@@ -114,7 +120,11 @@ func addCommand(b *strings.Builder, c *cobra.Command) {
 		fmt.Fprintf(b, "\n```\n%s```\n", c.LocalNonPersistentFlags().FlagUsages())
 	}
 	if c.Example != "" {
-		fmt.Fprintf(b, "\n```sh\n%s\n```\n", c.Example)
+		b.WriteString("\n")
+		if why := notRun[c.CommandPath()]; why != "" {
+			fmt.Fprintf(b, "<!-- not run: %s -->\n", why)
+		}
+		fmt.Fprintf(b, "```sh\n%s\n```\n", c.Example)
 	}
 }
 

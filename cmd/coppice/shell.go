@@ -47,7 +47,7 @@ is typed wakes it.
 The exit status is the shell's, 0 after Ctrl-] d, and 125 if there was no
 terminal or it was lost.`,
 		Example: `  coppice shell hello
-  coppice shell hello --session work -u debian
+  coppice shell hello --session work -u deploy
   coppice shell hello top`,
 		Args:              cobra.MinimumNArgs(1),
 		ValidArgsFunction: m.completeVM,
