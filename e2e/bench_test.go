@@ -134,7 +134,7 @@ func TestBenchInterrupted(t *testing.T) {
 		t.Fatal(err)
 	}
 	said := bufio.NewScanner(stderr)
-	for said.Scan() && !strings.Contains(said.Text(), "boot, 1 of 1") { // of a VM that is there until its benchmark ends
+	for said.Scan() && !strings.HasSuffix(said.Text(), " boot ...") { // of a VM that is there until its benchmark ends
 	}
 	if vms := benchVMs(t, c); len(vms) != 1 {
 		t.Errorf("the benchmark has the VMs %v", vms)

@@ -131,7 +131,7 @@ func (b *bench) forkChain(ctx context.Context, rounds int) error {
 	chain := []string{first}
 	defer func() { b.delete(chain...) }()
 	for len(chain) < depth {
-		b.step.Note("a chain of forks, %d of %d", len(chain), depth)
+		b.step.Detail("a chain of forks, %d of %d", len(chain), depth)
 		last := chain[len(chain)-1]
 		if err := b.true(ctx, last); err != nil {
 			return err

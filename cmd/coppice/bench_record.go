@@ -81,14 +81,11 @@ func (b *bench) repeat(ctx context.Context, rounds int, what string, do func() e
 	if b.quick {
 		first = 1
 	}
+	b.step.Note("%s", what)
 	defer func() { b.warmingUp = false }()
 	for i := first; i <= rounds; i++ {
 		b.warmingUp = i == 0
-		if b.warmingUp {
-			b.step.Note("%s, warm-up", what)
-		} else {
-			b.step.Note("%s, %d of %d", what, i, rounds)
-		}
+		b.step.Detail("%s, %d of %d", what, i, rounds)
 		if err := errors.Join(ctx.Err(), do()); err != nil {
 			return err
 		}
