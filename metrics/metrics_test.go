@@ -9,10 +9,12 @@ import (
 	"testing"
 	"time"
 
+	"github.com/prometheus/client_golang/prometheus/testutil/promlint"
+
 	"github.com/coppice-vm/coppice"
 )
 
-// read returns what a recorder serves, its lines without the comments.
+// read returns the lines that a recorder serves.
 func read(t *testing.T, r *Recorder, status int) (lines []string) {
 	t.Helper()
 	w := httptest.NewRecorder()
@@ -56,7 +58,15 @@ func TestRecorder(t *testing.T) {
 		Capacity: coppice.Capacity{MemoryMiB: 4, FreeMemoryMiB: 3, StorageMiB: 2, FreeStorageMiB: 1},
 	}, error(nil)
 	r.Watch(func(context.Context) (coppice.Census, error) { return census, failure })
-	want(t, read(t, r, 200),
+	lines := read(t, r, 200)
+	problems, err := promlint.New(strings.NewReader(strings.Join(lines, "\n") + "\n")).Lint()
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, p := range problems {
+		t.Errorf("%s: %s", p.Metric, p.Text)
+	}
+	want(t, lines,
 		`coppice_build_info{version="1.2.3"} 1`,
 		`coppice_verb_seconds_count{outcome="worked",phase="all",verb="restore"} 1`,
 		`coppice_verb_seconds_bucket{outcome="worked",phase="process",verb="restore",le="0.01"} 0`,
