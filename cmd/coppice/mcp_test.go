@@ -137,8 +137,9 @@ func TestMCP(t *testing.T) {
 	if got := a.does("exec", map[string]any{"vm": "tree", "command": "cat note - && echo oops >&2 && exit 3", "dir": "dir", "stdin": " and more"}); got.Stdout != "text and more" || got.Stderr != "oops\n" || got.ExitCode != 3 {
 		t.Errorf("exec: %+v", got)
 	}
-	if got := a.does("exec", map[string]any{"vm": "tree", "command": "yes | head -c 100000"}); !strings.HasSuffix(got.Stdout, "\n[34464 more bytes]") {
-		t.Errorf("much output ends %q", got.Stdout[len(got.Stdout)-30:])
+	if got := a.does("exec", map[string]any{"vm": "tree", "command": "echo began; yes | head -c 100000; echo failed"}); !strings.HasPrefix(got.Stdout, "began\ny\n") ||
+		!strings.HasSuffix(got.Stdout, "y\nfailed\n") || strings.Count(got.Stdout, "\n[34477 bytes left out]\n") != 1 {
+		t.Errorf("much output is %d bytes, %q to %q", len(got.Stdout), got.Stdout[:10], got.Stdout[len(got.Stdout)-10:])
 	}
 	a.does("write_file", map[string]any{"vm": "tree", "path": "dir/bytes", "content": "/w==", "base64": true})
 	if got, err := os.ReadFile(filepath.Join(home, "dir/bytes")); err != nil || string(got) != "\xff" {

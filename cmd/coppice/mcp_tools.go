@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"slices"
 	"strings"
 	"time"
 	"unicode/utf8"
@@ -200,7 +201,7 @@ type file struct {
 }
 
 func (t toolbox) addInside() {
-	tool(t, destroys, "exec", fmt.Sprintf("Run a command in a VM and wait for it to end. Of each of its outputs you get the first %d KiB.", mcpOutputBytes>>10), t.exec)
+	tool(t, destroys, "exec", fmt.Sprintf("Run a command in a VM and wait for it to end. Of an output of more than %d KiB you get the beginning and the end.", mcpOutputBytes>>10), t.exec)
 	tool(t, looks, "read_file", fmt.Sprintf("Read a file of at most %d KiB in a VM, or list a directory. What is not text comes as base64.", mcpFileBytes>>10), t.read)
 	tool(t, destroys, "write_file", "Replace a file in a VM, or make it, with its parents.", t.write)
 }
@@ -222,25 +223,30 @@ func (t toolbox) exec(ctx context.Context, in running) (any, error) {
 	return ran{ExitCode: status.Code, TimedOut: status.TimedOut, Stdout: stdout.String(), Stderr: stderr.String()}, nil
 }
 
-// An excerpt keeps the beginning of what is written to it.
+// An excerpt keeps the beginning and the end of what is written to it: a command
+// that fails says why last.
 type excerpt struct {
-	begin []byte
-	more  int // bytes
+	begin, end []byte
+	between    int // bytes that are not kept
 }
 
 func (e *excerpt) Write(b []byte) (int, error) {
-	n := min(len(b), mcpOutputBytes-len(e.begin))
+	n := min(len(b), mcpOutputBytes/2-len(e.begin))
 	e.begin = append(e.begin, b[:n]...)
-	e.more += len(b) - n
+	e.end = append(e.end, b[n:]...)
+	if over := len(e.end) - mcpOutputBytes/2; over > 0 {
+		e.end = slices.Delete(e.end, 0, over)
+		e.between += over
+	}
 	return len(b), nil
 }
 
 func (e *excerpt) String() string {
-	text := strings.ToValidUTF8(string(e.begin), "\uFFFD")
-	if e.more > 0 {
-		text += fmt.Sprintf("\n[%d more bytes]", e.more)
+	text := string(e.begin) + string(e.end)
+	if e.between > 0 {
+		text = fmt.Sprintf("%s\n[%d bytes left out]\n%s", e.begin, e.between, e.end)
 	}
-	return text
+	return strings.ToValidUTF8(text, "\uFFFD")
 }
 
 func (t toolbox) read(ctx context.Context, in fileAt) (any, error) {
