@@ -209,6 +209,7 @@ func (s *Server) fail(w http.ResponseWriter, r *http.Request, err error) {
 		w.Header().Set("WWW-Authenticate", "Bearer")
 	}
 	w.Header().Set("Content-Type", "application/json")
+	w.(*recorder).code = f.err.Code
 	w.WriteHeader(f.status)
 	_ = json.NewEncoder(w).Encode(f) // the client may have left
 }

@@ -11,6 +11,7 @@ import (
 
 	"github.com/go-chi/chi/v5"
 
+	"github.com/coppice-vm/coppice"
 	"github.com/coppice-vm/coppice/api"
 )
 
@@ -42,7 +43,7 @@ func (s *Server) logged(next http.Handler) http.Handler {
 		r, answered := s.config.Traces.Request(r)
 		defer func() {
 			route, status := chi.RouteContext(r.Context()).RoutePattern(), w.(*recorder).status
-			answered(route, status)
+			answered(route, status, w.(*recorder).code)
 			s.config.Log.Info("request", "trace", traceOf(r.Context()), "method", r.Method, "path", r.URL.Path,
 				"status", status, "took", time.Since(began).Round(time.Microsecond))
 			s.config.Metrics.Answered(r.Method, route, status)
@@ -67,10 +68,11 @@ func (s *Server) recovered(next http.Handler) http.Handler {
 	})
 }
 
-// A recorder remembers the status of an answer.
+// A recorder remembers how a request was answered.
 type recorder struct {
 	http.ResponseWriter
 	status int           // 0 until the answer has begun
+	code   coppice.Code  // of the error that is the answer
 	taking time.Duration // how long a client may take over any of it
 }
 

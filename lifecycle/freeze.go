@@ -38,7 +38,7 @@ func (m *Manager) freeze(ctx context.Context, vm *coppice.VM, like coppice.Captu
 	if err != nil {
 		return c, err
 	}
-	if err := m.fill(ctx, vm, files, leave); err != nil {
+	if err := m.fill(ctx, vm, c.ID, files, leave); err != nil {
 		return c, err
 	}
 	if vm.State == coppice.Running && leave == coppice.LeavePaused {
@@ -82,13 +82,13 @@ func (m *Manager) writeBack(id coppice.CaptureID) {
 }
 
 // fill writes the files of a capture of vm.
-func (m *Manager) fill(ctx context.Context, vm *coppice.VM, dst coppice.CaptureFiles, leave coppice.Leave) error {
+func (m *Manager) fill(ctx context.Context, vm *coppice.VM, id coppice.CaptureID, dst coppice.CaptureFiles, leave coppice.Leave) error {
 	switch vm.State {
 	case coppice.Running:
-		ctx, end := m.phase(ctx, vm, "capture")
+		ctx, end := m.phaseWith(ctx, vm, id, "capture")
 		stats, err := m.runOf(vm.ID).Capture(ctx, dst, leave)
 		if !stats.Paused.IsZero() {
-			m.pastPhase(ctx, vm, "pause", stats.Paused, stats.Pause, err)
+			m.pastPhase(ctx, vm, id, "pause", stats.Paused, stats.Pause, err)
 		}
 		end(err)
 		m.Log.Info("captured", "vm", vm.ID, "pause", stats.Pause, "dirtyMiB", stats.DirtyMiB, "error", err)

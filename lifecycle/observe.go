@@ -23,10 +23,10 @@ type Observer interface {
 // A Tracer is told of each request which parts what is done for it has. Its
 // methods are called by many at once, and return at once.
 type Tracer interface {
-	// Begin begins a part, at a time, which belongs to that of ctx if there is
-	// one. What it returns is the context of what belongs to it, and what ends
-	// it, at a time, which is called once.
-	Begin(ctx context.Context, name string, vm coppice.VMID, at time.Time) (_ context.Context, end func(at time.Time, err error))
+	// Begin begins a part, which belongs to that of ctx if there is one. What it
+	// returns is the context of what belongs to it, and what ends it, at a time,
+	// which is called once.
+	Begin(ctx context.Context, part coppice.Part) (_ context.Context, end func(at time.Time, err error))
 }
 
 // nobody observes nothing, and traces nothing.
@@ -36,15 +36,20 @@ func (nobody) Did(coppice.Verb, string, time.Duration, error) {}
 func (nobody) Woke(string)                                    {}
 func (nobody) Evicted()                                       {}
 
-func (nobody) Begin(ctx context.Context, _ string, _ coppice.VMID, _ time.Time) (context.Context, func(time.Time, error)) {
+func (nobody) Begin(ctx context.Context, _ coppice.Part) (context.Context, func(time.Time, error)) {
 	return ctx, func(time.Time, error) {}
 }
 
 // phase begins a phase of the verb that is being done to a VM: with the context
 // it returns, until it is ended.
 func (m *Manager) phase(ctx context.Context, vm *coppice.VM, name string) (_ context.Context, end func(error)) {
+	return m.phaseWith(ctx, vm, vm.Base, name)
+}
+
+// phaseWith is phase, for one that has to do with another capture than the VM's base.
+func (m *Manager) phaseWith(ctx context.Context, vm *coppice.VM, capture coppice.CaptureID, name string) (_ context.Context, end func(error)) {
 	began := time.Now()
-	ctx, endPart := m.Tracer.Begin(ctx, name, vm.ID, began)
+	ctx, endPart := m.Tracer.Begin(ctx, coppice.Part{Name: name, VM: vm.ID, Capture: capture, Began: began})
 	return ctx, func(err error) {
 		now := time.Now()
 		endPart(now, err)
@@ -52,9 +57,9 @@ func (m *Manager) phase(ctx context.Context, vm *coppice.VM, name string) (_ con
 	}
 }
 
-// pastPhase is a phase that is over.
-func (m *Manager) pastPhase(ctx context.Context, vm *coppice.VM, name string, began time.Time, took time.Duration, err error) {
-	_, endPart := m.Tracer.Begin(ctx, name, vm.ID, began)
+// pastPhase is phaseWith, of one that is over.
+func (m *Manager) pastPhase(ctx context.Context, vm *coppice.VM, capture coppice.CaptureID, name string, began time.Time, took time.Duration, err error) {
+	_, endPart := m.Tracer.Begin(ctx, coppice.Part{Name: name, VM: vm.ID, Capture: capture, Began: began})
 	endPart(began.Add(took), err)
 	m.Observer.Did(vm.Verb, name, took, err)
 }

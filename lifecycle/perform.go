@@ -215,8 +215,12 @@ func (m *Manager) carryOut(ctx context.Context, vm coppice.VM, step Step, do wor
 	}
 	ctx, cancel := context.WithTimeout(ctx, workDeadline)
 	defer cancel()
-	part, end := m.Tracer.Begin(ctx, "vm."+string(verb), vm.ID, cmp.Or(began, time.Now()))
-	err := do(part, &vm)
+	part := coppice.Part{Name: "vm." + string(verb), VM: vm.ID, Capture: base, Began: began}
+	if began.IsZero() {
+		part.Name, part.Began = "vm.settle", time.Now()
+	}
+	within, end := m.Tracer.Begin(ctx, part)
+	err := do(within, &vm)
 	defer func() { end(time.Now(), err) }()
 	if m.base.Err() != nil {
 		// The row keeps its verb: whoever comes next settles it.

@@ -84,8 +84,11 @@ func (t *Tracer) Close() error {
 }
 
 // Begin implements lifecycle.Tracer.
-func (t *Tracer) Begin(ctx context.Context, name string, vm coppice.VMID, at time.Time) (context.Context, func(time.Time, error)) {
-	ctx, span := t.Start(ctx, name, trace.WithTimestamp(at), trace.WithAttributes(attribute.String("coppice.vm.id", string(vm))))
+func (t *Tracer) Begin(ctx context.Context, part coppice.Part) (context.Context, func(time.Time, error)) {
+	ctx, span := t.Start(ctx, part.Name, trace.WithTimestamp(part.Began), trace.WithAttributes(attribute.String("coppice.vm.id", string(part.VM))))
+	if part.Capture != "" {
+		span.SetAttributes(attribute.String("coppice.capture.id", string(part.Capture)))
+	}
 	return ctx, func(at time.Time, err error) {
 		if err != nil {
 			span.SetStatus(codes.Error, err.Error())
@@ -98,16 +101,23 @@ func (t *Tracer) Begin(ctx context.Context, name string, vm coppice.VMID, at tim
 }
 
 // Request implements http.Traces. A request that says which trace it is part of,
-// as the W3C has it, goes on with that one.
-func (t *Tracer) Request(r *http.Request) (*http.Request, func(route string, status int)) {
+// as the W3C has it, goes on with that one. What only looks at the daemon, and
+// does so all the time, has no trace.
+func (t *Tracer) Request(r *http.Request) (*http.Request, func(route string, status int, code coppice.Code)) {
+	if r.URL.Path == "/metrics" || r.URL.Path == "/healthz" {
+		return r, func(string, int, coppice.Code) {}
+	}
 	ctx := propagation.TraceContext{}.Extract(r.Context(), propagation.HeaderCarrier(r.Header))
 	ctx, span := t.Start(ctx, r.Method, trace.WithSpanKind(trace.SpanKindServer), trace.WithAttributes(attribute.String("http.request.method", r.Method)))
-	return r.WithContext(ctx), func(route string, status int) {
+	return r.WithContext(ctx), func(route string, status int, code coppice.Code) {
 		if route != "" {
 			span.SetName(r.Method + " " + route)
 			span.SetAttributes(attribute.String("http.route", route))
 		}
 		span.SetAttributes(attribute.Int("http.response.status_code", status))
+		if code != "" {
+			span.SetAttributes(attribute.String("error.type", string(code)))
+		}
 		if status >= http.StatusInternalServerError {
 			span.SetStatus(codes.Error, "")
 		}

@@ -26,7 +26,7 @@ func open(t *testing.T, env ...string) (*traces.Tracer, error) {
 func part(t *testing.T, tracer *traces.Tracer, err error) {
 	t.Helper()
 	began := time.Now()
-	_, end := tracer.Begin(t.Context(), "vm.stop", "some-vm", began)
+	_, end := tracer.Begin(t.Context(), coppice.Part{Name: "vm.stop", VM: "some-vm", Capture: "some-capture", Began: began})
 	end(began.Add(time.Second), err)
 }
 
@@ -43,7 +43,7 @@ func TestFailure(t *testing.T) {
 	}
 	spans := collector.All()
 	if len(spans) != 1 || !spans[0].Failed || spans[0].Attributes["error.type"] != string(coppice.CodeConflict) ||
-		spans[0].Attributes["coppice.vm.id"] != "some-vm" || spans[0].Ended.Sub(spans[0].Began) != time.Second {
+		spans[0].Attributes["coppice.vm.id"] != "some-vm" || spans[0].Attributes["coppice.capture.id"] != "some-capture" || spans[0].Ended.Sub(spans[0].Began) != time.Second {
 		t.Errorf("%+v", spans)
 	}
 }

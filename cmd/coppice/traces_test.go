@@ -6,12 +6,13 @@ import (
 	"testing"
 	"time"
 
+	"github.com/coppice-vm/coppice"
 	"github.com/coppice-vm/coppice/api"
 	"github.com/coppice-vm/coppice/client"
 	"github.com/coppice-vm/coppice/internal/spantest"
 )
 
-// A fork is one trace, which goes on with the client's and has all its phases.
+// What is done for a request is one trace, which goes on with the client's: a fork has all its phases.
 func TestTraceOfAFork(t *testing.T) {
 	collector := spantest.New(t)
 	t.Setenv("OTEL_EXPORTER_OTLP_ENDPOINT", collector.URL)
@@ -28,7 +29,7 @@ func TestTraceOfAFork(t *testing.T) {
 		t.Fatal(err)
 	}
 	const trace, parent = "0af7651916cd43dd8448eb211c80319c", "b7ad6b7169203331"
-	ask := func(path, body string, want int) {
+	ask := func(trace, path, body string, want int) {
 		t.Helper()
 		r, err := http.NewRequestWithContext(t.Context(), "POST", way.URL+path, strings.NewReader(body))
 		if err != nil {
@@ -46,10 +47,8 @@ func TestTraceOfAFork(t *testing.T) {
 			t.Fatalf("%s: %s", path, resp.Status)
 		}
 	}
-	ask("/v1/vms/"+vm.ID+"/fork", `{"count": 1}`, http.StatusOK)
-	spans := collector.Await(t, trace, time.Minute, func(spans []spantest.Span) bool {
-		return strings.Contains(spantest.Tree(spans), "POST")
-	})
+	ask(trace, "/v1/vms/"+vm.ID+"/fork", `{"count": 1}`, http.StatusOK)
+	spans := collector.Await(t, trace, time.Minute, topIsThere)
 	const want = `POST /v1/vms/{vm_id}/fork
   vm.capture
     capture
@@ -67,7 +66,11 @@ func TestTraceOfAFork(t *testing.T) {
 	if err := spantest.CheckTimes(spans); err != nil {
 		t.Error(err)
 	}
+	captures := map[string]bool{}
 	for _, s := range spans {
+		if s.Name != "vm.capture" && s.Attributes["coppice.capture.id"] != "" {
+			captures[s.Attributes["coppice.capture.id"]] = true
+		}
 		if s.Attributes["service.name"] != "coppice" || s.Attributes["service.version"] != "test" || s.Attributes["deployment.environment"] != "trial" || s.Failed {
 			t.Errorf("%+v", s)
 		}
@@ -82,4 +85,42 @@ func TestTraceOfAFork(t *testing.T) {
 			}
 		}
 	}
+	if len(captures) != 1 {
+		t.Errorf("the child goes on from the capture that was made: %v", captures)
+	}
+
+	// Who comes to a VM that sleeps has its wake in his trace.
+	if _, err := c.Suspend(t.Context(), vm.ID); err != nil {
+		t.Fatal(err)
+	}
+	const waking, refused = "11111111111111111111111111111111", "22222222222222222222222222222222"
+	ask(waking, "/v1/vms/"+vm.ID+"/exec-await", `{"command": "true"}`, http.StatusOK)
+	woken := spantest.Tree(collector.Await(t, waking, time.Minute, topIsThere))
+	if !strings.HasPrefix(woken, "POST /v1/vms/{vm_id}/exec-await\n  vm.resume\n    files\n") {
+		t.Errorf("the trace of a wake is\n%s", woken)
+	}
+
+	// What is refused says with what code; that is no failure of the daemon's.
+	if _, err := c.Delete(t.Context(), vm.ID); err != nil {
+		t.Fatal(err)
+	}
+	ask(refused, "/v1/vms/"+vm.ID+"/fork", `{}`, http.StatusGone)
+	if s := collector.Await(t, refused, time.Minute, topIsThere)[0]; s.Attributes["error.type"] != string(coppice.CodeVMDeleted) || s.Failed {
+		t.Errorf("what was refused is %+v", s)
+	}
+
+	// To read the metrics leaves no trace: the next request is the next span.
+	before := len(collector.All())
+	if status, _ := scrape(t, way); status != http.StatusOK {
+		t.Fatal(status)
+	}
+	const last = "33333333333333333333333333333333"
+	ask(last, "/v1/vms/"+vm.ID+"/fork", `{}`, http.StatusGone)
+	collector.Await(t, last, time.Minute, topIsThere)
+	if spans := collector.All()[before:]; len(spans) != 1 {
+		t.Errorf("since then there are %+v", spans)
+	}
 }
+
+// topIsThere reports whether the span of a request has come, which ends last.
+func topIsThere(spans []spantest.Span) bool { return strings.Contains(spantest.Tree(spans), "POST") }
