@@ -49,6 +49,7 @@ func TestDashboardOfMetrics(t *testing.T) {
 		t.Fatal(err)
 	}
 	name := regexp.MustCompile(`\b(coppice|process|go)_\w+`)
+	label := regexp.MustCompile(`(\w+)!?=~?"|by \(([\w, ]+)\)`)
 	queries := 0
 	for _, panel := range dashboard.Panels {
 		for _, target := range panel.Targets {
@@ -56,9 +57,20 @@ func TestDashboardOfMetrics(t *testing.T) {
 			if len(names) == 0 {
 				t.Errorf("%s: what is %s about?", panel.Title, target.Expr)
 			}
+			var labels []string
+			for _, m := range label.FindAllStringSubmatch(target.Expr, -1) {
+				labels = append(labels, strings.Split(m[1]+m[2], ", ")...)
+			}
 			for _, n := range names {
-				if queries++; !strings.Contains(text, "\n"+n+"{") && !strings.Contains(text, "\n"+n+" ") {
+				queries++
+				series := regexp.MustCompile(`(?m)^` + n + `[{ ].*$`).FindString(text)
+				if series == "" {
 					t.Errorf("%s: the daemon says nothing of %s", panel.Title, n)
+				}
+				for _, l := range labels {
+					if l != "instance" && !regexp.MustCompile(`[{,]`+l+`="`).MatchString(series) { // that one is Prometheus's
+						t.Errorf("%s: %s has no label %s", panel.Title, n, l)
+					}
 				}
 			}
 		}
