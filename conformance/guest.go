@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"net"
 	"strings"
 	"sync"
@@ -141,8 +142,8 @@ func testExec(t *testing.T, e *exam) {
 	if !errors.Is(err, coppice.ErrNoUser) {
 		t.Errorf("as an unknown user: %v, want ErrNoUser", err)
 	}
-	if _, err := e.Exec(t.Context(), coppice.ExecSpec{Command: "echo", Dir: "/no/such/place"}, coppice.Stdio{}); err == nil {
-		t.Error("a command ran in a directory that is not there")
+	if _, err := e.Exec(t.Context(), coppice.ExecSpec{Command: "echo", Dir: "/no/such/place"}, coppice.Stdio{}); !errors.Is(err, fs.ErrNotExist) {
+		t.Errorf("in a directory that is not there: %v, want fs.ErrNotExist", err)
 	}
 }
 

@@ -42,6 +42,18 @@ func TestMCP(t *testing.T) {
 	if got := call("exec", map[string]any{"vm": "mcp-twig", "command": "cat /srv/note; hostname"}); !strings.Contains(got, `of an agentmcp-twig\n`) {
 		t.Errorf("in the fork: %s", got)
 	}
+	for _, wrong := range []map[string]any{
+		{"vm": vm.ID, "command": "true", "dir": "/not/there"},
+		{"vm": vm.ID, "command": ": " + strings.Repeat("x", 200<<10)}, // more than Linux takes
+	} {
+		result, err := session.CallTool(deadline(t), &mcp.CallToolParams{Name: "exec", Arguments: wrong})
+		if err != nil {
+			t.Fatal(err)
+		}
+		if text := result.Content[0].(*mcp.TextContent).Text; !result.IsError || !strings.Contains(text, "(INVALID_REQUEST)") {
+			t.Errorf("what cannot be started: %s", text)
+		}
+	}
 	call("delete_vm", map[string]any{"vm": "mcp-twig"})
 	call("delete_vm", map[string]any{"vm": vm.ID})
 	if got := call("list_vms", nil); strings.Contains(got, vm.ID) {

@@ -181,6 +181,15 @@ func fileError(err error, name string) error {
 	return err
 }
 
+// startError says why a guest could not start a program, where that is due to what was
+// asked for: a directory that is not there, a command that is too long.
+func startError(err error, program string) error {
+	if errors.Is(err, fs.ErrInvalid) || errors.Is(err, fs.ErrNotExist) || errors.Is(err, fs.ErrPermission) {
+		return coppice.Errorf(coppice.CodeInvalidRequest, "the guest could not start %s: %s", program, strings.TrimSpace(err.Error())).Because(err)
+	}
+	return err
+}
+
 // fail answers with an error, or logs why there can be no answer.
 func (s *Server) fail(w http.ResponseWriter, r *http.Request, err error) {
 	ctx := r.Context()

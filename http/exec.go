@@ -46,7 +46,7 @@ func (s *Server) execAwait(w http.ResponseWriter, r *http.Request, who caller, i
 	patience.stop()
 	switch {
 	case err != nil:
-		return err
+		return startError(err, "the command")
 	case status.TimedOut:
 		return writeTimeout(w, &out, spec.Timeout)
 	}

@@ -55,6 +55,16 @@ func TestExecAwait(t *testing.T) {
 	}
 }
 
+// What the guest's kernel cannot start was asked for wrongly.
+func TestExecOfWhatCannotStart(t *testing.T) {
+	h := newHarness(t)
+	id := string(h.vms.add(coppice.VM{}))
+	_, err := h.client().ExecAwait(t.Context(), id, coppice.ExecSpec{Command: ": " + strings.Repeat("x", 200<<10)})
+	if coppice.CodeOf(err) != coppice.CodeInvalidRequest || !strings.Contains(err.Error(), "could not start the command") {
+		t.Errorf("a command that is too long: %v", err)
+	}
+}
+
 func TestExecTimeout(t *testing.T) {
 	h := newHarness(t)
 	c := h.client()

@@ -91,7 +91,7 @@ func (x *execution) run(ctx context.Context, cancel context.CancelCauseFunc, ses
 	if cause := context.Cause(ctx); err != nil && cause != nil {
 		err = cause
 	}
-	return status, err
+	return status, startError(err, "the command")
 }
 
 // report tells the client how the command ended, and closes.

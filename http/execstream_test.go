@@ -116,6 +116,7 @@ func TestExecStream(t *testing.T) {
 	}{
 		{id, coppice.ExecSpec{Command: " "}, coppice.CodeExecEmpty},
 		{id, coppice.ExecSpec{Command: "id", User: "eve"}, coppice.CodeUserNotFound},
+		{id, coppice.ExecSpec{Command: "id", Dir: "/not/there"}, coppice.CodeInvalidRequest},
 		{id, coppice.ExecSpec{Command: "id", Env: []string{"=x"}}, coppice.CodeInvalidRequest},
 		{string(coppice.NewVMID()), coppice.ExecSpec{Command: "id"}, coppice.CodeVMNotFound},
 		{"nope", coppice.ExecSpec{Command: "id"}, coppice.CodeInvalidVMID},

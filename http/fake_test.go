@@ -2,6 +2,7 @@ package http
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"crypto/sha256"
 	"errors"
@@ -499,7 +500,7 @@ func (g *fakeGuest) Exec(ctx context.Context, spec coppice.ExecSpec, stdio coppi
 		defer cancel()
 	}
 	cmd := exec.CommandContext(limited, "sh", "-c", spec.Command)
-	cmd.Dir = g.dir
+	cmd.Dir = cmp.Or(spec.Dir, g.dir)
 	cmd.Env = append(os.Environ(), spec.Env...)
 	cmd.Env = append(cmd.Env, "USER="+spec.User)
 	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
@@ -515,7 +516,9 @@ func (g *fakeGuest) Exec(ctx context.Context, spec coppice.ExecSpec, stdio coppi
 		}
 		in.Close()
 	}()
-	if err := cmd.Start(); err != nil {
+	if err := cmd.Start(); errors.Is(err, syscall.E2BIG) {
+		return coppice.ExecStatus{}, fs.ErrInvalid // as a guest says it
+	} else if err != nil {
 		return coppice.ExecStatus{}, err
 	}
 	err = cmd.Wait()

@@ -3,7 +3,6 @@ package http
 import (
 	"context"
 	"errors"
-	"io/fs"
 	"net/http"
 	"net/url"
 	"strconv"
@@ -150,10 +149,8 @@ func terminalError(err error, r *http.Request, id string) error {
 	case errors.Is(err, coppice.ErrTooMany):
 		return coppice.Errorf(coppice.CodeSessionCapReached, "a VM can have %d terminal sessions that run, and as many connections to them; close some", coppice.MaxTerminals).
 			With("vmId", r.PathValue("vm_id")).With("limit", coppice.MaxTerminals).Because(err)
-	case errors.Is(err, fs.ErrInvalid), errors.Is(err, fs.ErrNotExist), errors.Is(err, fs.ErrPermission):
-		return coppice.Errorf(coppice.CodeInvalidRequest, "the guest could not start the terminal's program: %s", strings.TrimSpace(err.Error())).Because(err)
 	}
-	return err
+	return startError(err, "the terminal's program")
 }
 
 // returnsTerminals documents an answer in JSON about terminals.
