@@ -46,6 +46,8 @@ type host struct {
 	wrote atomic.Int32 // changes of VMs' rows
 	place place        // something else that is looked at
 	lost  func(coppice.Trace) bool
+
+	tracer lifecycle.Tracer // nil is none
 	*lifecycle.Manager
 }
 
@@ -64,7 +66,7 @@ func (h *host) open() {
 	h.t.Helper()
 	m, err := lifecycle.Open(h.t.Context(), lifecycle.Config{
 		Store: countingStore{h.store, &h.wrote}, Captures: h.store, Quotas: h.store, History: h.store, Hypervisor: lossyHypervisor{h.hv, h}, Pool: cramped{h.pool, h}, Guest: h.guest,
-		Gauge: h.gauge, Budget: lifecycle.Budget{MemoryReserveMiB: 1024, MemoryOvercommit: 8, StorageReserveMiB: 512}, Eviction: h.eviction,
+		Gauge: h.gauge, Tracer: h.tracer, Budget: lifecycle.Budget{MemoryReserveMiB: 1024, MemoryOvercommit: 8, StorageReserveMiB: 512}, Eviction: h.eviction,
 		Network: lossyNetwork{&h.wires, h}, Egress: coppice.EgressOpen, Places: []coppice.Inspector{&h.place},
 		Log: slog.New(slog.NewTextHandler(h.t.Output(), nil)),
 		VMM: h.vmm, Image: "image", Size: coppice.Size{VCPUs: 1, MemoryMiB: 1024, DiskMiB: 1024}, HostBoot: h.boot, StartAgain: h.again, KeepHistory: 24 * time.Hour, Spares: h.spares, Husks: h.husks,

@@ -1,8 +1,11 @@
 package lifecycle_test
 
 import (
+	"context"
 	"errors"
+	"slices"
 	"strings"
+	"sync"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -293,4 +296,37 @@ func (h *host) awaitClean(id coppice.VMID) {
 		}
 	}
 	h.t.Fatal("the pool was not swept")
+}
+
+// names has the names of parts that have begun.
+type names struct {
+	mu  sync.Mutex
+	all []string
+}
+
+func (n *names) Begin(ctx context.Context, part coppice.Part) (context.Context, func(time.Time, error)) {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	n.all = append(n.all, part.Name)
+	return ctx, func(time.Time, error) {}
+}
+
+// What a verb that was cut short left is settled, and not traced as that verb.
+func TestSettledTrace(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		h := newHost(t)
+		vm := h.create()
+		h.leave(t.Context())
+		h.must(h.store.UpdateVM(t.Context(), vm.ID, func(vm *coppice.VM) error {
+			vm.Verb, vm.VerbSince = coppice.Suspend, time.Now()
+			return nil
+		}))
+		var traced names
+		h.tracer = &traced
+		h.open()
+		synctest.Wait()
+		if want := []string{"vm.settle"}; !slices.Equal(traced.all, want) {
+			t.Errorf("traced are %q, want %q", traced.all, want)
+		}
+	})
 }
