@@ -48,6 +48,7 @@ func (a agent) does(tool string, arguments map[string]any) (said struct {
 	ExitCode                    int
 	Base64                      bool
 	Entries                     map[string]string
+	EntriesLeftOut              int
 	VMs                         []struct{ ID, Name, State string }
 	Forks                       []struct{ VMID string }
 }) {
@@ -151,6 +152,10 @@ func TestMCP(t *testing.T) {
 	if got := a.does("read_file", map[string]any{"vm": "tree", "path": "dir"}).Entries; len(got) != 2 || got["note"] != "file" {
 		t.Errorf("a directory has %v", got)
 	}
+	a.does("exec", map[string]any{"vm": "tree", "command": "mkdir many; cd many; seq -w 1 1010 | xargs touch", "timeout_seconds": 60})
+	if got := a.does("read_file", map[string]any{"vm": "tree", "path": "many"}); len(got.Entries) != 1000 || got.Entries["1000"] == "" || got.EntriesLeftOut != 10 {
+		t.Errorf("of a directory with 1010 entries there are %d, and %d left out", len(got.Entries), got.EntriesLeftOut)
+	}
 
 	for _, call := range []struct {
 		tool      string
@@ -162,6 +167,8 @@ func TestMCP(t *testing.T) {
 		{"read_file", map[string]any{"vm": "tree", "path": "nothing"}, "(FILE_NOT_FOUND)"},
 		{"write_file", map[string]any{"vm": "tree", "path": "f", "content": "?", "base64": true}, "content is not base64"},
 		{"exec", map[string]any{"vm": "tree"}, "command"},
+		{"exec", map[string]any{"vm": "tree", "command": "true", "timeout_seconds": -5}, "it can be 1 to 31536000"},
+		{"exec", map[string]any{"vm": "tree", "command": "true", "timeout_seconds": 31536001}, "it can be 1 to 31536000"},
 	} {
 		if text, failed := a.calls(call.tool, call.arguments); !failed || !strings.Contains(text, call.said) {
 			t.Errorf("%s of %v says %s", call.tool, call.arguments, text)

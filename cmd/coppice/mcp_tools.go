@@ -28,6 +28,7 @@ A suspended VM wakes by itself when it is used; a stopped one is to be started. 
 const (
 	mcpOutputBytes = 64 << 10
 	mcpFileBytes   = 256 << 10
+	mcpEntries     = 1000 // of a directory
 	mcpExecTimeout = 2 * time.Minute
 )
 
@@ -169,7 +170,7 @@ type running struct {
 	User    string `json:"user,omitempty" jsonschema:"root if absent"`
 	Dir     string `json:"dir,omitempty" jsonschema:"directory to run in; the user's home if absent"`
 	Stdin   string `json:"stdin,omitempty"`
-	Timeout int    `json:"timeout_seconds,omitempty" jsonschema:"after which it is killed; 120 if absent"`
+	Timeout *int   `json:"timeout_seconds,omitempty" jsonschema:"after which it is killed; 120 if absent"`
 }
 
 // A ran is how a command went.
@@ -198,11 +199,12 @@ type file struct {
 	Content string            `json:"content,omitempty"`
 	Base64  bool              `json:"base64,omitempty"`
 	Entries map[string]string `json:"entries,omitempty"`
+	LeftOut int               `json:"entriesLeftOut,omitempty"` // the last by name
 }
 
 func (t toolbox) addInside() {
 	tool(t, destroys, "exec", fmt.Sprintf("Run a command in a VM and wait for it to end. Of an output of more than %d KiB you get the beginning and the end.", mcpOutputBytes>>10), t.exec)
-	tool(t, looks, "read_file", fmt.Sprintf("Read a file of at most %d KiB in a VM, or list a directory. What is not text comes as base64.", mcpFileBytes>>10), t.read)
+	tool(t, looks, "read_file", fmt.Sprintf("Read a file of at most %d KiB in a VM, or list a directory, the first %d names. What is not text comes as base64.", mcpFileBytes>>10, mcpEntries), t.read)
 	tool(t, destroys, "write_file", "Replace a file in a VM, or make it, with its parents.", t.write)
 }
 
@@ -211,9 +213,13 @@ func (t toolbox) exec(ctx context.Context, in running) (any, error) {
 	if err != nil {
 		return nil, err
 	}
+	const most = 365 * 24 * time.Hour // as everywhere
 	spec := coppice.ExecSpec{Command: in.Command, User: in.User, Dir: in.Dir, Timeout: mcpExecTimeout}
-	if in.Timeout > 0 {
-		spec.Timeout = time.Duration(in.Timeout) * time.Second
+	if in.Timeout != nil {
+		if *in.Timeout < 1 || *in.Timeout > int(most/time.Second) {
+			return nil, fmt.Errorf("timeout_seconds is %d; it can be 1 to %d", *in.Timeout, int(most/time.Second))
+		}
+		spec.Timeout = time.Duration(*in.Timeout) * time.Second
 	}
 	var stdout, stderr excerpt
 	status, err := t.client.Exec(ctx, id, spec, coppice.Stdio{Stdin: strings.NewReader(in.Stdin), Stdout: &stdout, Stderr: &stderr})
@@ -259,11 +265,12 @@ func (t toolbox) read(ctx context.Context, in fileAt) (any, error) {
 		return nil, err
 	}
 	if found.Dir {
+		shown := found.Entries[:min(len(found.Entries), mcpEntries)]
 		entries := map[string]string{}
-		for _, e := range found.Entries {
+		for _, e := range shown {
 			entries[e.Name] = kindOf(e.Dir)
 		}
-		return file{Kind: kindOf(true), Entries: entries}, nil
+		return file{Kind: kindOf(true), Entries: entries, LeftOut: len(found.Entries) - len(shown)}, nil
 	}
 	defer found.Content.Close()
 	content, err := io.ReadAll(io.LimitReader(found.Content, mcpFileBytes+1))
