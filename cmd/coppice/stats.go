@@ -29,6 +29,12 @@ it awake. With --json, every line is what the API says.`,
 		Args:              cobra.ExactArgs(1),
 		ValidArgsFunction: m.completeVM,
 		RunE: m.inVM(func(ctx context.Context, c *client.Client, id string, _ []string) error {
+			if interval < 100*time.Millisecond || interval > 10*time.Second {
+				return fmt.Errorf("--interval is %v; it can be 100ms to 10s", interval)
+			}
+			if count < 0 {
+				return fmt.Errorf("--count is %d; it can be 1 or more, or 0 for no end", count)
+			}
 			show := showStats(m.Stdout)
 			if m.json {
 				show = json.NewEncoder(m.Stdout).Encode
