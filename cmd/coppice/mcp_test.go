@@ -4,12 +4,16 @@ import (
 	"bufio"
 	"context"
 	"encoding/json"
+	"errors"
 	"io"
 	"net/http"
 	"os"
 	"path/filepath"
+	"strconv"
 	"strings"
+	"syscall"
 	"testing"
+	"time"
 
 	"github.com/modelcontextprotocol/go-sdk/mcp"
 
@@ -172,6 +176,52 @@ func TestMCP(t *testing.T) {
 	} {
 		if text, failed := a.calls(call.tool, call.arguments); !failed || !strings.Contains(text, call.said) {
 			t.Errorf("%s of %v says %s", call.tool, call.arguments, text)
+		}
+	}
+}
+
+// A call that an agent gives up ends what it started in the guest.
+func TestMCPCancels(t *testing.T) {
+	home := t.TempDir()
+	toServer, fromClient := io.Pipe()
+	toClient, fromServer := io.Pipe()
+	startMCP(t, serveTwin(t, home), toServer, fromServer, t.Output())
+	a := newAgent(t, &mcp.IOTransport{Reader: toClient, Writer: fromClient})
+	vm := a.does("create_vm", nil).ID
+
+	ctx, cancel := context.WithCancel(t.Context())
+	given := make(chan error)
+	go func() {
+		_, err := a.session.CallTool(ctx, &mcp.CallToolParams{Name: "exec", Arguments: map[string]any{
+			"vm": vm, "command": "mkfifo pipe; exec 3<>pipe; echo $$ >pid.tmp; mv pid.tmp pid; read -r line <&3"}})
+		given <- err
+	}()
+	var pid int
+	eventually(t, "the command runs", func() bool {
+		b, err := os.ReadFile(filepath.Join(home, "pid"))
+		if err == nil {
+			pid, err = strconv.Atoi(strings.TrimSpace(string(b)))
+		}
+		return err == nil
+	})
+	t.Cleanup(func() {
+		if t.Failed() {
+			_ = syscall.Kill(pid, syscall.SIGKILL)
+		}
+	})
+	cancel()
+	if err := <-given; !errors.Is(err, context.Canceled) {
+		t.Errorf("the call: %v", err)
+	}
+	eventually(t, "the command has ended", func() bool { return syscall.Kill(pid, 0) == syscall.ESRCH })
+}
+
+// eventually waits until something is so.
+func eventually(t *testing.T, what string, is func() bool) {
+	t.Helper()
+	for end := time.Now().Add(time.Minute); !is(); time.Sleep(5 * time.Millisecond) {
+		if time.Now().After(end) {
+			t.Fatalf("it never came to be that %s", what)
 		}
 	}
 }
