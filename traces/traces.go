@@ -12,11 +12,12 @@ import (
 	"fmt"
 	"log/slog"
 	"net/http"
+	"net/url"
 	"os"
+	"slices"
 	"strings"
 	"time"
 
-	"go.opentelemetry.io/otel"
 	"go.opentelemetry.io/otel/attribute"
 	"go.opentelemetry.io/otel/codes"
 	"go.opentelemetry.io/otel/exporters/otlp/otlptrace/otlptracehttp"
@@ -50,6 +51,12 @@ func New(ctx context.Context, version string, log *slog.Logger) (*Tracer, error)
 			return nil, fmt.Errorf("%s is %q; traces are sent by http/protobuf only", name, p)
 		}
 	}
+	for _, name := range endpoints {
+		endpoint := os.Getenv(name)
+		if u, err := url.Parse(endpoint); endpoint != "" && (err != nil || u.Host == "" || u.Scheme != "http" && u.Scheme != "https") {
+			return nil, fmt.Errorf("%s is %q; want a URL, as in http://127.0.0.1:4318", name, endpoint)
+		}
+	}
 	exporter, err := otlptracehttp.New(ctx)
 	if err != nil {
 		return nil, fmt.Errorf("traces: %w", err)
@@ -60,15 +67,17 @@ func New(ctx context.Context, version string, log *slog.Logger) (*Tracer, error)
 	if err != nil {
 		return nil, errors.Join(fmt.Errorf("traces: %w", err), exporter.Shutdown(ctx))
 	}
-	otel.SetErrorHandler(otel.ErrorHandlerFunc(func(err error) { log.Warn("traces were lost", "error", err) }))
-	provider := sdktrace.NewTracerProvider(sdktrace.WithBatcher(exporter), sdktrace.WithResource(about))
+	provider := sdktrace.NewTracerProvider(sdktrace.WithBatcher(&herald{SpanExporter: exporter, log: log}), sdktrace.WithResource(about))
 	return &Tracer{provider.Tracer("github.com/coppice-vm/coppice"), provider}, nil
 }
+
+// endpoints are the variables that say where to.
+var endpoints = []string{"OTEL_EXPORTER_OTLP_ENDPOINT", "OTEL_EXPORTER_OTLP_TRACES_ENDPOINT"}
 
 // wanted reports whether the environment names an endpoint, and does not say that
 // nothing is to be sent there.
 func wanted() bool {
-	named := os.Getenv("OTEL_EXPORTER_OTLP_ENDPOINT") != "" || os.Getenv("OTEL_EXPORTER_OTLP_TRACES_ENDPOINT") != ""
+	named := slices.ContainsFunc(endpoints, func(name string) bool { return os.Getenv(name) != "" })
 	return named && !strings.EqualFold(os.Getenv("OTEL_SDK_DISABLED"), "true") && os.Getenv("OTEL_TRACES_EXPORTER") != "none"
 }
 
@@ -79,7 +88,7 @@ func (t *Tracer) Close() error {
 	}
 	ctx, cancel := context.WithTimeout(context.Background(), flushTime)
 	defer cancel()
-	_ = t.provider.Shutdown(ctx) // the error handler has said so
+	_ = t.provider.Shutdown(ctx) // the log says so
 	return nil
 }
 
@@ -123,4 +132,25 @@ func (t *Tracer) Request(r *http.Request) (*http.Request, func(route string, sta
 		}
 		span.End()
 	}
+}
+
+// A herald exports spans, and says in the log when that begins to fail and when it
+// works again.
+type herald struct {
+	sdktrace.SpanExporter
+	log     *slog.Logger
+	failing bool // of the one goroutine that exports
+}
+
+// ExportSpans never fails: nobody could do more about it.
+func (h *herald) ExportSpans(ctx context.Context, spans []sdktrace.ReadOnlySpan) error {
+	err := h.SpanExporter.ExportSpans(ctx, spans)
+	switch failing := err != nil; {
+	case failing && !h.failing:
+		h.log.Warn("traces cannot be sent, and are dropped until they can", "error", err)
+	case !failing && h.failing:
+		h.log.Info("traces are sent again")
+	}
+	h.failing = err != nil
+	return nil
 }

@@ -1,10 +1,14 @@
 package traces_test
 
 import (
+	"bytes"
 	"errors"
 	"log/slog"
 	"net"
+	"net/http"
+	"net/http/httptest"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -64,6 +68,11 @@ func TestEnvironment(t *testing.T) {
 			}
 		})
 	}
+	for _, endpoint := range []string{"127.0.0.1:4318", "localhost:4318", "ftp://localhost"} {
+		if _, err := open(t, "OTEL_EXPORTER_OTLP_ENDPOINT="+endpoint); err == nil || !strings.Contains(err.Error(), "want a URL") {
+			t.Errorf("%s for an endpoint: %v", endpoint, err)
+		}
+	}
 	_, err := open(t, "OTEL_EXPORTER_OTLP_ENDPOINT=http://127.0.0.1:4317", "OTEL_EXPORTER_OTLP_PROTOCOL=grpc")
 	if err == nil || !strings.Contains(err.Error(), "http/protobuf") {
 		t.Errorf("a protocol that is not spoken: %v", err)
@@ -96,5 +105,40 @@ func TestCollectorThatHangs(t *testing.T) {
 		}
 	case <-time.After(time.Minute):
 		t.Error("it is held up")
+	}
+}
+
+// A collector that is gone is said to be once, and once that it is back.
+func TestCollectorThatComesAndGoes(t *testing.T) {
+	var gone atomic.Bool
+	took := make(chan bool) // whether it was
+	collector := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+		was := gone.Load()
+		if was {
+			w.WriteHeader(http.StatusForbidden) // which is not tried again
+		}
+		took <- was
+	}))
+	defer collector.Close()
+	for name, value := range map[string]string{"OTEL_EXPORTER_OTLP_ENDPOINT": collector.URL, "OTEL_BSP_SCHEDULE_DELAY": "1"} {
+		t.Setenv(name, value)
+	}
+	var log bytes.Buffer
+	tracer, err := traces.New(t.Context(), "1.2.3", slog.New(slog.NewTextHandler(&log, nil)))
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, away := range []bool{false, true, true, true, false, false} {
+		gone.Store(away)
+		part(t, tracer, nil)
+		if was := <-took; was != away {
+			t.Fatalf("it was gone: %v, want %v", was, away)
+		}
+	}
+	if err := tracer.Close(); err != nil {
+		t.Fatal(err)
+	}
+	if text := log.String(); strings.Count(text, "cannot be sent") != 1 || strings.Count(text, "sent again") != 1 {
+		t.Errorf("the log says\n%s", text)
 	}
 }
