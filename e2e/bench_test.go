@@ -2,6 +2,7 @@ package e2e
 
 import (
 	"bufio"
+	"bytes"
 	"context"
 	"encoding/json"
 	"encoding/xml"
@@ -28,18 +29,19 @@ type benchReport struct {
 		CPU, Kernel, VMM, Pool, Coppice string
 		Cores, MemoryMib                int
 	}
-	Benchmarks []struct {
-		Name, Error string
-		Notes       []string
-		Figures     []struct {
-			Name, Unit string
-			N          int
-			P50        float64
-			Samples    []float64
-			Baseline   *struct{ N int }
-			Target     *struct{ P50, OfBaseline float64 }
-			Met        *bool
-		}
+	Benchmarks []benchResult
+}
+
+type benchResult struct {
+	Name, Error string
+	Notes       []string
+	Figures     []struct {
+		Name, Unit string
+		N          int
+		Samples    []float64
+		Baseline   *struct{ N int }
+		Target     *struct{}
+		Met        *bool
 	}
 }
 
@@ -58,67 +60,76 @@ func TestBenchAll(t *testing.T) {
 		t.Fatalf("bench all: %v\n%s", err, out)
 	}
 
-	read := func(name string) string {
-		t.Helper()
-		b, err := os.ReadFile(filepath.Join(dir, name))
-		if err != nil {
-			t.Fatal(err)
-		}
-		return string(b)
-	}
 	var report benchReport
-	if err := json.Unmarshal([]byte(read("report.json")), &report); err != nil {
+	if err := json.Unmarshal(inReport(t, dir, "report.json"), &report); err != nil {
 		t.Fatal(err)
 	}
 	if m := report.Machine; !report.Quick || m.CPU == "" || m.Kernel == "" || m.VMM == "" || m.Pool == "" || m.Coppice == "" || m.Cores < 1 || m.MemoryMib < 512 {
 		t.Errorf("the machine is not described: %+v", m)
 	}
-	page, figures, names := read("report.md"), 0, []string(nil)
-	svgElements(t, read("targets.svg"))
+	page := string(inReport(t, dir, "report.md"))
+	svgElements(t, inReport(t, dir, "targets.svg"))
+	var reported, commands []string
 	for _, one := range report.Benchmarks {
-		names = append(names, one.Name)
-		if one.Error != "" || len(one.Figures) == 0 {
-			t.Errorf("%s: %d figures, %s", one.Name, len(one.Figures), one.Error)
-		}
-		if !strings.Contains(page, fmt.Sprintf("](%s.svg)", one.Name)) {
-			t.Errorf("the page does not show the plot of %s", one.Name)
-		}
-		circles, legend := svgElements(t, read(one.Name+".svg"))["circle"], 1
-		for _, f := range one.Figures {
-			figures++
-			if strings.HasPrefix(f.Name, "idle, 8 GiB") && strings.Contains(strings.Join(one.Notes, "\n"), "no room in this host's memory") {
-				continue
-			}
-			if f.N == 0 || f.N != len(f.Samples) || f.Unit == "" {
-				t.Errorf("%s, %s: %d samples: %v", one.Name, f.Name, f.N, f.Samples)
-			}
-			if f.Target != nil && f.Met == nil {
-				t.Errorf("%s, %s: whether the target is met is not said", one.Name, f.Name)
-			}
-			if !strings.Contains(page, fmt.Sprintf("| %s | %d |", f.Name, f.N)) {
-				t.Errorf("the page has no row of %s", f.Name)
-			}
-			circles -= f.N
-			if f.Baseline != nil {
-				circles, legend = circles-f.Baseline.N, 2
-			}
-		}
-		if circles != legend {
-			t.Errorf("the plot of %s has %d samples too many", one.Name, circles-legend)
+		reported = append(reported, one.Name)
+		one.check(t, page, svgElements(t, inReport(t, dir, one.Name+".svg")))
+	}
+	for _, command := range regexp.MustCompile(`(?m)^  (\w+) +Measure `).FindAllStringSubmatch(do(t, "%s bench --help", install.program), -1) {
+		if name := command[1]; name != "image" { // which takes long
+			commands = append(commands, name)
 		}
 	}
-	help := do(t, "%s bench --help", install.program)
-	for _, is := range regexp.MustCompile(`(?m)^  (\w+) +Measure `).FindAllStringSubmatch(help, -1) {
-		if name := is[1]; name != "image" && !slices.Contains(names, name) { // which takes long
-			t.Errorf("there is a benchmark %s, and nothing of it in the report", name)
-		}
+	slices.Sort(reported)
+	if !slices.Equal(commands, reported) {
+		t.Errorf("there are the benchmarks %v, and reported are %v", commands, reported)
 	}
-	t.Logf("%d benchmarks have %d figures", len(names), figures)
-
 	for _, vm := range benchVMs(t, c) {
 		t.Errorf("%s is left", vm.ID)
 		remove(t, c, vm.ID)
 	}
+}
+
+// check checks that everything was measured, and that the page and the plot show it.
+func (r benchResult) check(t *testing.T, page string, plot map[string]int) {
+	t.Helper()
+	if r.Error != "" || len(r.Figures) == 0 {
+		t.Errorf("%s: %d figures, %s", r.Name, len(r.Figures), r.Error)
+	}
+	if !strings.Contains(page, fmt.Sprintf("](%s.svg)", r.Name)) {
+		t.Errorf("the page does not show the plot of %s", r.Name)
+	}
+	samples, legend := 0, 1
+	for _, f := range r.Figures {
+		if strings.HasPrefix(f.Name, "idle, 8 GiB") && strings.Contains(strings.Join(r.Notes, "\n"), "no room in this host's memory") {
+			continue
+		}
+		if f.N == 0 || f.N != len(f.Samples) || f.Unit == "" {
+			t.Errorf("%s, %s: %d samples: %v", r.Name, f.Name, f.N, f.Samples)
+		}
+		if f.Target != nil && f.Met == nil {
+			t.Errorf("%s, %s: whether the target is met is not said", r.Name, f.Name)
+		}
+		if !strings.Contains(page, fmt.Sprintf("| %s | %d |", f.Name, f.N)) {
+			t.Errorf("the page has no row of %s", f.Name)
+		}
+		samples += f.N
+		if f.Baseline != nil {
+			samples, legend = samples+f.Baseline.N, 2
+		}
+	}
+	if got := plot["circle"] - legend; got != samples {
+		t.Errorf("the plot of %s has %d samples, want %d", r.Name, got, samples)
+	}
+}
+
+// inReport returns a file of the report in a directory.
+func inReport(t *testing.T, dir, name string) []byte {
+	t.Helper()
+	b, err := os.ReadFile(filepath.Join(dir, name))
+	if err != nil {
+		t.Fatal(err)
+	}
+	return b
 }
 
 // Somebody who has had enough gets no report, and has nothing to clean up.
@@ -176,10 +187,10 @@ func benchVMs(t *testing.T, c *client.Client) []api.VM {
 }
 
 // svgElements returns how many elements of each name a picture has.
-func svgElements(t *testing.T, picture string) map[string]int {
+func svgElements(t *testing.T, picture []byte) map[string]int {
 	t.Helper()
 	elements := map[string]int{}
-	for d := xml.NewDecoder(strings.NewReader(picture)); ; {
+	for d := xml.NewDecoder(bytes.NewReader(picture)); ; {
 		token, err := d.Token()
 		if errors.Is(err, io.EOF) {
 			return elements
