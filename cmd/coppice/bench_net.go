@@ -23,8 +23,9 @@ import (
 )
 
 const (
-	benchPort = 3999
-	bulk      = 64 * mebi
+	benchPort     = 3999
+	bulk          = 64 * mebi
+	fetchDeadline = time.Minute // many times what a request takes
 )
 
 // benchServer is what a VM serves to be measured: as many bytes as the path
@@ -126,6 +127,8 @@ func (v visitor) client(keepAlive bool) *http.Client {
 
 // fetch makes a request, which sends so many bytes, and reads the answer to its end.
 func fetch(ctx context.Context, c *http.Client, method, url string, sends int64) (err error) {
+	ctx, cancel := context.WithTimeout(ctx, fetchDeadline)
+	defer cancel()
 	req, err := http.NewRequestWithContext(ctx, method, url, nil)
 	if err != nil {
 		return err
