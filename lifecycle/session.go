@@ -2,12 +2,22 @@ package lifecycle
 
 import (
 	"context"
+	"time"
 
 	"github.com/coppice-vm/coppice"
 )
 
+// greetDeadline bounds how long the agent of a guest that runs already may take to
+// take up a connection, however many wait for that.
+const greetDeadline = 30 * time.Second
+
+var errMute = coppice.Errorf(coppice.CodeUnavailable,
+	"the guest's agent does not answer: the guest may be overloaded, or have ended it. Try again; if that does not help, stop and start the VM")
+
 // session returns the session of a run, and opens it if that is still to be done.
 func (m *Manager) session(ctx context.Context, vm *coppice.VM, e entry) (coppice.Session, error) {
+	ctx, cancel := context.WithTimeoutCause(ctx, greetDeadline, errMute)
+	defer cancel()
 	return e.session.get(ctx, func(ctx context.Context) (coppice.Session, error) {
 		return m.greet(ctx, e.run, identity(vm, false))
 	})
@@ -69,7 +79,7 @@ func (s *session) get(ctx context.Context, connect func(context.Context) (coppic
 	case <-s.turn:
 		defer func() { s.turn <- struct{}{} }()
 	case <-ctx.Done():
-		return nil, ctx.Err()
+		return nil, context.Cause(ctx)
 	}
 	if s.open == nil {
 		opened, err := connect(ctx)

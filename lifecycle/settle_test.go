@@ -170,6 +170,38 @@ func TestStartAgainAfterReboot(t *testing.T) {
 	})
 }
 
+// Who comes to a guest whose agent says nothing to a new daemon is told so in the
+// end, and again; when it speaks, it is as if nothing had been.
+func TestMuteGuest(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		h := newHost(t)
+		vm := h.create()
+		h.leave(t.Context())
+		h.guest.set(func() { h.guest.mute = true })
+		h.open()
+		for range 2 {
+			began := time.Now()
+			var all sync.WaitGroup
+			for range 3 {
+				all.Go(func() {
+					if err := h.use(vm.ID); code(err) != coppice.CodeUnavailable {
+						t.Errorf("used: %v", err)
+					}
+				})
+			}
+			all.Wait()
+			if took := time.Since(began); took != 30*time.Second {
+				t.Errorf("told after %v", took)
+			}
+		}
+		h.want(0, vm.ID, coppice.Running)
+		h.guest.set(func() { h.guest.mute = false })
+		if err := h.use(vm.ID); err != nil {
+			t.Error(err)
+		}
+	})
+}
+
 // A VM that waits to be started again can be deleted, and one for which there is
 // no memory is stopped and says why.
 func TestStartAgainGivesWay(t *testing.T) {
