@@ -6,6 +6,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"regexp"
 	"slices"
 	"strings"
 	"testing"
@@ -17,7 +18,7 @@ import (
 	"github.com/coppice-vm/coppice/internal/host"
 )
 
-var deaths = flag.Int("deaths", 4, "at how many points a daemon with real VMs dies; others every day")
+var deaths = flag.Int("deaths", 8, "at how many points a daemon with real VMs dies; others every day")
 
 // A death is of a daemon, in the middle of something that it is doing.
 type death struct {
@@ -30,14 +31,29 @@ var allDeaths = []death{
 	{"suspend", "Captures.InsertCapture/done", nil, suspendVM, []api.State{api.Running}},
 	{"suspend", "Run.Capture/done", nil, suspendVM, []api.State{api.Running}},
 	{"suspend", "Pool.SyncCapture/done", nil, suspendVM, []api.State{api.Running}},
+	{"suspend", "qemu/capture/halted", nil, suspendVM, []api.State{api.Running}},
+	{"suspend", "qemu/capture/secured", nil, suspendVM, []api.State{api.Running}},
+	{"suspend", "qemu/kill/gone", nil, suspendVM, []api.State{api.Suspended}},
+	{"suspend", "hostnet/tear-down/emptied", nil, suspendVM, []api.State{api.Suspended}},
 	{"suspend", "Run.Kill", nil, suspendVM, []api.State{api.Suspended}},
 	{"suspend", "Network.TearDown", nil, suspendVM, []api.State{api.Suspended}},
 	{"resume", "Hypervisor.Discard/done", suspendVM, startVM, []api.State{api.Running}},
 	{"resume", "Network.SetUp/done", suspendVM, startVM, []api.State{api.Running}},
+	{"resume", "hostnet/make/furnished", suspendVM, startVM, []api.State{api.Running}},
+	{"resume", "hostnet/make/kept", suspendVM, startVM, []api.State{api.Running}},
+	{"resume", "qemu/launch/recorded", suspendVM, startVM, []api.State{api.Running}},
+	{"resume", "qemu/launch/grouped", suspendVM, startVM, []api.State{api.Running}},
+	{"resume", "qemu/start/connected", suspendVM, startVM, []api.State{api.Running}},
+	{"resume", "qemu/fill/amended", suspendVM, startVM, []api.State{api.Running}},
+	{"resume", "qemu/fill/mapped", suspendVM, startVM, []api.State{api.Running}},
+	{"resume", "qemu/fill/loaded", suspendVM, startVM, []api.State{api.Running}},
 	{"resume", "Hypervisor.Start/done", suspendVM, startVM, []api.State{api.Running}},
 	{"resume", "Guest.Connect/done", suspendVM, startVM, []api.State{api.Running}},
 	{"snapshot", "Run.Capture/done", nil, snapshotVM, []api.State{api.Running}},
 	{"snapshot", "Captures.UpdateCapture", nil, snapshotVM, []api.State{api.Running}},
+	{"fork", "qemu/capture/secured", nil, forkVM, []api.State{api.Running}},
+	{"fork", "qemu/fill/mapped", nil, forkVM, []api.State{api.Running}},
+	{"egress", "hostnet/put/linked", closeEgress, openEgress, []api.State{api.Running}},
 	{"fork", "Pool.CommitCapture/done", nil, forkVM, []api.State{api.Running}},
 	{"fork", "Store.InsertVM/done", nil, forkVM, []api.State{api.Running}},
 	{"fork", "Guest.Connect/done", nil, forkVM, []api.State{api.Running}},
@@ -64,6 +80,17 @@ func snapshotVM(t *testing.T, c *client.Client, vm string) error {
 
 func forkVM(t *testing.T, c *client.Client, vm string) error {
 	_, err := c.Fork(deadline(t), vm, api.ForkVM{Count: new(1)})
+	return err
+}
+
+// openEgress lets a VM reach an address that nobody has.
+func openEgress(t *testing.T, c *client.Client, vm string) error {
+	_, err := c.SetNetwork(deadline(t), vm, api.SetNetwork{Egress: new("192.0.2.1/32")})
+	return err
+}
+
+func closeEgress(t *testing.T, c *client.Client, vm string) error {
+	_, err := c.SetNetwork(deadline(t), vm, api.SetNetwork{Egress: new("closed")})
 	return err
 }
 
@@ -168,5 +195,30 @@ func awaitDeath(t *testing.T, pid int) {
 		if time.Now().After(end) {
 			t.Fatal("the daemon never came to the point")
 		}
+	}
+}
+
+// Every point that only a daemon with real VMs passes is in the table.
+func TestEveryRealPointHasADeath(t *testing.T) {
+	sources, err := filepath.Glob("../*/*.go")
+	if err != nil {
+		t.Fatal(err)
+	}
+	points := 0
+	for _, source := range sources {
+		text, err := os.ReadFile(source)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, declared := range regexp.MustCompile(`failpoint\.New\("((?:qemu|hostnet)/[^"]+)"\)`).FindAllStringSubmatch(string(text), -1) {
+			points++
+			if !slices.ContainsFunc(allDeaths, func(d death) bool { return d.point == declared[1] }) {
+				t.Errorf("%s: no daemon dies at %s", source, declared[1])
+			}
+		}
+	}
+	t.Logf("daemons die at %d of %d points that are in adapters of real VMs, and at %d altogether", points, points, len(allDeaths))
+	if points == 0 {
+		t.Error("there are none")
 	}
 }

@@ -26,6 +26,7 @@ import (
 	"sync"
 
 	"github.com/coppice-vm/coppice"
+	"github.com/coppice-vm/coppice/internal/failpoint"
 )
 
 // Config says where networks are kept.
@@ -124,16 +125,16 @@ func (n *Network) SetUp(ctx context.Context, id coppice.VMID, egress coppice.Egr
 	}
 	g := n.lock(id)
 	defer n.unlock(g)
-	if err := n.setUp(g, egress); err != nil {
+	if err := n.setUp(ctx, g, egress); err != nil {
 		return fmt.Errorf("set up the network of %s: %w", id, err)
 	}
 	return nil
 }
 
-func (n *Network) setUp(g *guest, egress coppice.Egress) error {
+func (n *Network) setUp(ctx context.Context, g *guest, egress coppice.Egress) error {
 	err := n.take(g)
 	if errors.Is(err, coppice.ErrNoNetwork) {
-		err = n.make(g)
+		err = n.make(ctx, g)
 	}
 	if err != nil {
 		return err
@@ -142,7 +143,7 @@ func (n *Network) setUp(g *guest, egress coppice.Egress) error {
 		return nil
 	}
 	g.egress = "" // until it is in force
-	if err := n.put(g, egress); err != nil {
+	if err := n.put(ctx, g, egress); err != nil {
 		if g.names != nil {
 			g.names.obey(coppice.EgressClosed) // or it would allow what the old rules do not
 		}
@@ -152,8 +153,16 @@ func (n *Network) setUp(g *guest, egress coppice.Egress) error {
 	return nil
 }
 
+// Points on the way to a network, and on its way out.
+var (
+	furnished = failpoint.New("hostnet/make/furnished")
+	kept      = failpoint.New("hostnet/make/kept")
+	linked    = failpoint.New("hostnet/put/linked")
+	emptied   = failpoint.New("hostnet/tear-down/emptied")
+)
+
 // put puts a policy in force, the resolver first: it is what adds to the rules.
-func (n *Network) put(g *guest, egress coppice.Egress) error {
+func (n *Network) put(ctx context.Context, g *guest, egress coppice.Egress) error {
 	if g.names != nil {
 		g.names.obey(egress)
 	}
@@ -166,6 +175,9 @@ func (n *Network) put(g *guest, egress coppice.Egress) error {
 		return nil
 	}
 	if err := uplink(g.ns); err != nil {
+		return err
+	}
+	if err := linked.Hit(ctx); err != nil {
 		return err
 	}
 	host, err := hostNetworks()
@@ -197,7 +209,7 @@ func (n *Network) take(g *guest) error {
 }
 
 // make makes a network, closed.
-func (n *Network) make(g *guest) error {
+func (n *Network) make(ctx context.Context, g *guest) error {
 	if err := os.MkdirAll(n.Dir, 0o700); err != nil {
 		return err
 	}
@@ -210,11 +222,14 @@ func (n *Network) make(g *guest) error {
 	if err != nil {
 		return err
 	}
+	if err := furnished.Hit(ctx); err != nil {
+		return errors.Join(err, ns.Close())
+	}
 	if err := keepNamespace(ns, n.file(g.id)); err != nil {
 		return errors.Join(err, ns.Close())
 	}
 	g.hold(ns)
-	return nil
+	return kept.Hit(ctx)
 }
 
 func (g *guest) hold(ns *os.File) {
@@ -252,7 +267,7 @@ func (n *Network) TearDown(ctx context.Context, id coppice.VMID) error {
 	}
 	g := n.lock(id)
 	defer n.unlock(g)
-	if err := n.tearDown(g); err != nil {
+	if err := n.tearDown(ctx, g); err != nil {
 		return fmt.Errorf("tear down the network of %s: %w", id, err)
 	}
 	return nil
@@ -260,12 +275,15 @@ func (n *Network) TearDown(ctx context.Context, id coppice.VMID) error {
 
 // tearDown empties a namespace before it goes: whatever still holds it, nothing
 // is left on the host.
-func (n *Network) tearDown(g *guest) error {
+func (n *Network) tearDown(ctx context.Context, g *guest) error {
 	err := n.take(g)
 	if err == nil {
 		err = inside(g.ns, clear)
 	}
 	if err != nil && !errors.Is(err, coppice.ErrNoNetwork) {
+		return err
+	}
+	if err := emptied.Hit(ctx); err != nil {
 		return err
 	}
 	return errors.Join(g.letGo(), dropNamespace(n.file(g.id)))

@@ -11,6 +11,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/coppice-vm/coppice"
+	"github.com/coppice-vm/coppice/internal/failpoint"
 	"github.com/coppice-vm/coppice/internal/reflink"
 )
 
@@ -77,6 +78,12 @@ func (r *run) capture(ctx context.Context, dst coppice.CaptureFiles, leave coppi
 	return stats, err
 }
 
+// Points in the pause of a capture.
+var (
+	halted  = failpoint.New("qemu/capture/halted")
+	secured = failpoint.New("qemu/capture/secured")
+)
+
 // halt stops the guest and secures what it is at that instant. The guest stays
 // stopped. finish completes the memory file, whatever the guest does by then;
 // it is to be called if it is not nil, also when there is an error.
@@ -87,6 +94,9 @@ func (r *run) halt(ctx context.Context, c *capture, ram span, state string) (fin
 	if err := r.alive(); err != nil {
 		return nil, err
 	}
+	if err := halted.Hit(ctx); err != nil {
+		return nil, err
+	}
 	var disk errgroup.Group
 	disk.Go(func() error { return reflink.CloneFile(c.diskCopy, c.disk) })
 	err = r.do(ctx, "xen-save-devices-state", map[string]any{"filename": state, "live": false}, nil)
@@ -95,7 +105,11 @@ func (r *run) halt(ctx context.Context, c *capture, ram span, state string) (fin
 	} else if full(c.memory) { // of which QEMU says no more than that it failed
 		err = fmt.Errorf("%w: %w", coppice.ErrNoSpace, err)
 	}
-	return finish, errors.Join(err, disk.Wait())
+	err = errors.Join(err, disk.Wait())
+	if err == nil {
+		err = secured.Hit(ctx)
+	}
+	return finish, err
 }
 
 // goOn lets a stopped guest execute, even if the caller's time is over. The

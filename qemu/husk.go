@@ -51,7 +51,7 @@ func (h *Hypervisor) prepare(ctx context.Context, m coppice.Machine, dir runDir)
 	if err := h.vacant(dir); err != nil {
 		return nil, err
 	}
-	proc, err := h.launch(m, dir)
+	proc, err := h.launch(ctx, m, dir)
 	if err != nil {
 		return nil, errors.Join(err, dir.clear())
 	}
@@ -141,6 +141,9 @@ func (p *husk) begin(ctx context.Context, r *run) error {
 	if err := r.dir.amendRecord(r.machine); err != nil {
 		return err
 	}
+	if err := amended.Hit(ctx); err != nil {
+		return err
+	}
 	memory, err := os.Open(r.machine.Memory)
 	if err != nil {
 		return err
@@ -153,7 +156,13 @@ func (p *husk) begin(ctx context.Context, r *run) error {
 	if err := p.remapper.Map(ptrace.Area{Start: p.ram.start, End: p.ram.end}, lent.FD); err != nil {
 		return err
 	}
+	if err := mapped.Hit(ctx); err != nil {
+		return err
+	}
 	if err := p.load(ctx, r); err != nil {
+		return err
+	}
+	if err := loaded.Hit(ctx); err != nil {
 		return err
 	}
 	if err := r.begin(ctx); err != nil {

@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"github.com/coppice-vm/coppice"
+	"github.com/coppice-vm/coppice/internal/failpoint"
 	"github.com/coppice-vm/coppice/qemu/ptrace"
 	"github.com/coppice-vm/coppice/qemu/qmp"
 )
@@ -262,6 +263,9 @@ func (r *run) alive() error {
 	}
 }
 
+// gone is where a process has been killed, and what it had is still there.
+var gone = failpoint.New("qemu/kill/gone")
+
 // Kill implements [coppice.Run]. QEMU is not asked: it holds back nothing that
 // the guest was told is on the disk.
 func (r *run) Kill(ctx context.Context) error {
@@ -277,6 +281,7 @@ func (r *run) Kill(ctx context.Context) error {
 	r.proc.ending() // or it stays a zombie
 	r.detach()
 	r.killed = true
+	gone.Done(ctx)
 	return r.hypervisor.forget(r)
 }
 

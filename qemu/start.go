@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"github.com/coppice-vm/coppice"
+	"github.com/coppice-vm/coppice/internal/failpoint"
 	"github.com/coppice-vm/coppice/qemu/cgroup"
 	"github.com/coppice-vm/coppice/qemu/qmp"
 )
@@ -52,7 +53,7 @@ func (h *Hypervisor) start(ctx context.Context, m coppice.Machine, dir runDir) (
 	if err := dir.beginConsole(m); err != nil {
 		return nil, err
 	}
-	proc, err := h.launch(m, dir)
+	proc, err := h.launch(ctx, m, dir)
 	if err != nil {
 		return nil, errors.Join(err, dir.clear())
 	}
@@ -68,6 +69,16 @@ func (h *Hypervisor) start(ctx context.Context, m coppice.Machine, dir runDir) (
 	})
 }
 
+// Points on the way to a run.
+var (
+	recorded  = failpoint.New("qemu/launch/recorded")
+	grouped   = failpoint.New("qemu/launch/grouped")
+	connected = failpoint.New("qemu/start/connected")
+	amended   = failpoint.New("qemu/fill/amended")
+	mapped    = failpoint.New("qemu/fill/mapped")
+	loaded    = failpoint.New("qemu/fill/loaded")
+)
+
 // enliven makes a run of a process that begin lets go, or ends the process and
 // leaves nothing of it.
 func (h *Hypervisor) enliven(ctx context.Context, m coppice.Machine, dir runDir, proc *process, begin func(context.Context, *run) error) (*run, error) {
@@ -77,7 +88,11 @@ func (h *Hypervisor) enliven(ctx context.Context, m coppice.Machine, dir runDir,
 		proc.release()
 		return nil, errors.Join(err, dir.clear())
 	}
-	if err := begin(ctx, r); err != nil {
+	err = connected.Hit(ctx)
+	if err == nil {
+		err = begin(ctx, r)
+	}
+	if err != nil {
 		err = explain(ctx, err, dir, proc)
 		r.detach()
 		return nil, errors.Join(err, dir.clear())
@@ -117,7 +132,7 @@ func checkMemory(m coppice.Machine) error {
 
 // launch starts the process, paused, once the record says of which machine: one
 // that does not boot continues nothing yet.
-func (h *Hypervisor) launch(m coppice.Machine, dir runDir) (*process, error) {
+func (h *Hypervisor) launch(ctx context.Context, m coppice.Machine, dir runDir) (*process, error) {
 	binary, err := exec.LookPath(h.binary)
 	if err == nil {
 		binary, err = filepath.EvalSymlinks(binary) // what it leads to is not in the jail
@@ -130,6 +145,9 @@ func (h *Hypervisor) launch(m coppice.Machine, dir runDir) (*process, error) {
 		r.Instance, r.State = "", ""
 	}
 	if err := errors.Join(dir.clear(), dir.writeRecord(r)); err != nil {
+		return nil, err
+	}
+	if err := recorded.Hit(ctx); err != nil {
 		return nil, err
 	}
 	log, err := os.OpenFile(dir.qemuLog(), os.O_WRONLY|os.O_CREATE|os.O_TRUNC|os.O_APPEND, 0o600)
@@ -172,6 +190,9 @@ func (h *Hypervisor) launch(m coppice.Machine, dir runDir) (*process, error) {
 		h.log.Warn("the VM runs without limits of what it takes of the host", "vm", m.VM, "because", err)
 	} else {
 		j.Groups = r.Groups
+	}
+	if err := grouped.Hit(ctx); err != nil {
+		return nil, err
 	}
 	args := arguments(m, h.accel, dir.console(), networked)
 	return spawn(j, binary, append([]string{nameTag + string(dir)}, args...), log, files...)
