@@ -26,8 +26,11 @@ type Access interface {
 const (
 	// signInPath is no VM's: what is typed on the page does not go to a VM that
 	// has become public meanwhile.
-	signInPath  = "/.coppice/sign-in"
-	maxSignIn   = 64 << 10
+	signInPath = "/.coppice/sign-in"
+	maxSignIn  = 64 << 10
+	// maxBearers is how many secrets are looked up for one request: one may be the
+	// visitor's, others of the program that it visits.
+	maxBearers  = 4
 	visitorTime = 24 * time.Hour // that a browser stays signed in
 )
 
@@ -35,6 +38,9 @@ const (
 // is revoked. ours says that it has a key or token of this host's in its header.
 func (s *Server) admit(r *http.Request, vm *coppice.VM, do func(ctx context.Context, ours bool) error) error {
 	borne := bearers(r)
+	if len(borne) > maxBearers {
+		return coppice.Errorf(coppice.CodeInvalidRequest, "the request bears %d keys or tokens; it may bear %d", len(borne), maxBearers)
+	}
 	ours := slices.ContainsFunc(borne, func(secret string) bool { return s.knows(r.Context(), secret) })
 	if !vm.Private {
 		return do(r.Context(), ours)

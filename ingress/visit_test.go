@@ -9,6 +9,7 @@ import (
 	"net/http/cookiejar"
 	"net/url"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -89,6 +90,12 @@ func TestPrivate(t *testing.T) {
 	}
 	if _, body := h.visit(h.client, "GET", url, "Authorization: Basic x", "Authorization: Bearer bob-key"); body != "authorization [] cookies []" {
 		t.Errorf("public, twice: %s", body)
+	}
+	if resp, body := h.visit(h.client, "GET", url, slices.Repeat([]string{"Authorization: Bearer x"}, 5)...); resp.StatusCode != 400 || !strings.Contains(body, "INVALID_REQUEST") {
+		t.Errorf("many: %s %s", resp.Status, body)
+	}
+	if resp, _ := h.visit(h.client, "GET", url, slices.Repeat([]string{"Authorization: Bearer x"}, 4)...); resp.StatusCode != 200 {
+		t.Errorf("as many as may be: %s", resp.Status)
 	}
 }
 
