@@ -9,6 +9,7 @@ import (
 	"io/fs"
 	"net"
 	"net/http"
+	"net/http/httptest"
 	"os"
 	"slices"
 	"strings"
@@ -224,4 +225,42 @@ func TestRequestRate(t *testing.T) {
 	if who := into[api.WhoAmI](t, h.do("GET", "/auth/v1/whoami", "")); who.AccountID != string(alice) {
 		t.Errorf("afterwards: %+v", who)
 	}
+}
+
+// A client that is slow, but takes something all the time, is not cut off in the
+// middle of a large answer: it has its time for every piece.
+func TestTimeForEveryPiece(t *testing.T) {
+	w := &slowly{ResponseRecorder: httptest.NewRecorder()}
+	rec := &recorder{ResponseWriter: w, taking: time.Minute}
+	body := make([]byte, 10*outputPiece+1)
+	if n, err := rec.Write(body); n != len(body) || err != nil {
+		t.Errorf("wrote %d, %v", n, err)
+	}
+	if w.Body.Len() != len(body) || w.deadlines != 11 || w.most > outputPiece {
+		t.Errorf("%d bytes came, %d at most at a time, and there were %d deadlines", w.Body.Len(), w.most, w.deadlines)
+	}
+	w.full = true
+	if n, err := rec.Write(body); n != 0 || err != io.ErrShortWrite || w.deadlines != 12 {
+		t.Errorf("to one who takes no more: wrote %d, %v, after %d deadlines", n, err, w.deadlines)
+	}
+}
+
+// slowly notes how it is written to.
+type slowly struct {
+	*httptest.ResponseRecorder
+	deadlines, most int
+	full            bool
+}
+
+func (s *slowly) SetWriteDeadline(time.Time) error {
+	s.deadlines++
+	return nil
+}
+
+func (s *slowly) Write(b []byte) (int, error) {
+	if s.full {
+		return 0, io.ErrShortWrite
+	}
+	s.most = max(s.most, len(b))
+	return s.ResponseRecorder.Write(b)
 }

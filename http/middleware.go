@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"net/http"
 	"runtime/debug"
+	"slices"
 	"time"
 
 	"github.com/go-chi/chi/v5"
@@ -86,12 +87,19 @@ func (rec *recorder) WriteHeader(status int) {
 	rec.ResponseWriter.WriteHeader(status)
 }
 
-func (rec *recorder) Write(b []byte) (int, error) {
+// Write writes a piece at a time, each of which a client may take its time over.
+func (rec *recorder) Write(b []byte) (n int, err error) {
 	if rec.status == 0 {
 		rec.status = http.StatusOK
 	}
-	_ = http.NewResponseController(rec.ResponseWriter).SetWriteDeadline(time.Now().Add(rec.taking)) // fails if the connection is gone
-	return rec.ResponseWriter.Write(b)
+	for piece := range slices.Chunk(b, outputPiece) {
+		_ = http.NewResponseController(rec.ResponseWriter).SetWriteDeadline(time.Now().Add(rec.taking)) // fails if the connection is gone
+		written, err := rec.ResponseWriter.Write(piece)
+		if n += written; err != nil {
+			return n, err
+		}
+	}
+	return n, nil
 }
 
 // Unwrap lets http.ResponseController flush and hijack.
