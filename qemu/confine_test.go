@@ -72,6 +72,9 @@ func confined(t *testing.T, pid int) (user string) {
 			t.Errorf("%s is %q, want %q", name, fields[name], want)
 		}
 	}
+	if adjusted, err := os.ReadFile(fmt.Sprintf("/proc/%d/oom_score_adj", pid)); err != nil || strings.TrimSpace(string(adjusted)) != "200" {
+		t.Errorf("its OOM score is adjusted by %s, %v", adjusted, err)
+	}
 	user, _, _ = strings.Cut(fields["Uid"], " ")
 	same := strings.Join([]string{user, user, user, user}, " ")
 	if len(user) != 10 || fields["Uid"] != same || fields["Gid"] != same {
