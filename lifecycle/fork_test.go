@@ -326,6 +326,27 @@ func TestTemplates(t *testing.T) {
 	}
 }
 
+// A daemon that leaves while it makes a template leaves no process of that behind.
+func TestLeavingWhileMakingATemplate(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		h := newHost(t)
+		h.guest.set(func() { h.guest.mute = true })
+		go h.Template(h.t.Context(), coppice.Size{VCPUs: 8, MemoryMiB: 4096, DiskMiB: 5000})
+		synctest.Wait()
+		if runs, err := h.hv.Runs(t.Context()); len(runs) != 1 {
+			t.Fatalf("the template is made of %v, %v", runs, err)
+		}
+		h.leave(t.Context())
+		if runs, err := h.hv.Runs(t.Context()); len(runs) != 0 {
+			t.Errorf("what runs on: %v, %v", runs, err)
+		}
+		h.guest.set(func() { h.guest.mute = false })
+		h.open()
+		synctest.Wait()
+		h.clean()
+	})
+}
+
 // A create takes a VM that was restored ahead, and none is left behind.
 func TestSpares(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {

@@ -2,6 +2,8 @@ package lifecycle
 
 import (
 	"context"
+	"maps"
+	"slices"
 
 	"github.com/coppice-vm/coppice"
 	"github.com/coppice-vm/coppice/internal/undo"
@@ -88,16 +90,27 @@ func (m *Manager) adopt(s spare) work {
 	}
 }
 
-// dropStocks removes what was made ahead and nobody took.
+// dropStocks removes what was made ahead, or was being made, and nobody took, and
+// what is there of the VMs that templates are made of: their rows are the next
+// daemon's to delete.
 func (m *Manager) dropStocks(ctx context.Context) {
-	ids := m.husks.empty()
 	for _, s := range m.spares.empty() {
 		s.session.Close()
-		ids = append(ids, s.id)
+	}
+	m.husks.empty()
+	m.mu.Lock()
+	ids := slices.Collect(maps.Keys(m.rowless))
+	m.mu.Unlock()
+	vms, err := m.Store.VMs(ctx, coppice.VMFilter{Account: coppice.SystemAccount})
+	if err != nil {
+		m.Log.Error("cannot look for what templates are made of; the next daemon does", "error", err)
+	}
+	for _, vm := range vms {
+		ids = append(ids, vm.ID)
 	}
 	for _, id := range ids {
 		if err := m.remove(ctx, id); err != nil {
-			m.Log.Error("cannot remove a VM made ahead; the next daemon does", "vm", id, "error", err)
+			m.Log.Error("cannot remove a VM that is nobody's; the next daemon does", "vm", id, "error", err)
 		}
 	}
 }
