@@ -50,7 +50,7 @@ fuzz:
 
 sweep: build
 	@GOFLAGS="$$(go env GOFLAGS) -race" scripts/sweep . -all -cycles 2000 -model-time 1m
-	@go test -v -timeout 30m -run TestDaemonDiesAtPoints ./e2e -deaths 100
+	@go test -v -timeout 30m -run 'DiesAtPoints' ./e2e -deaths 100
 	@go test -v -timeout 60m -run TestLeaks ./e2e -cycles 200
 	@go test -v -timeout 30m -run TestModel ./e2e -model-time 3m
 

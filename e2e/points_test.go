@@ -3,6 +3,7 @@ package e2e
 import (
 	"errors"
 	"flag"
+	"fmt"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -12,6 +13,9 @@ import (
 	"testing"
 	"time"
 
+	"golang.org/x/sys/unix"
+
+	"github.com/coppice-vm/coppice"
 	"github.com/coppice-vm/coppice/api"
 	"github.com/coppice-vm/coppice/client"
 	"github.com/coppice-vm/coppice/internal/failpoint"
@@ -196,6 +200,74 @@ func awaitDeath(t *testing.T, pid int) {
 			t.Fatal("the daemon never came to the point")
 		}
 	}
+}
+
+// QEMU dies while the daemon is at points between two side effects. What was
+// asked for ends, the VM is in a state that the table allows, and starts with its
+// disk as it was.
+func TestQEMUDiesAtPoints(t *testing.T) {
+	orders, restore := tagged(t)
+	defer restore()
+	c := connect(t)
+	others := vmIDs(t, c)
+	vm := create(t, c)
+	sh(t, c, vm, `head -c 1M /dev/urandom >/root/blob; sha256sum /root/blob >/root/sum; sync`)
+	first := time.Now().YearDay() * *deaths
+	for i := range min(*deaths, len(allDeaths)) {
+		d := allDeaths[(first+i)%len(allDeaths)]
+		t.Run(d.verb+" at "+strings.ReplaceAll(d.point, "/", " "), func(t *testing.T) {
+			if d.before != nil {
+				if err := d.before(t, c, vm); err != nil {
+					t.Fatal(err)
+				}
+			}
+			pid := daemon(t)
+			if err := os.WriteFile(orders, []byte(d.point+"=stop"), 0o600); err != nil {
+				t.Fatal(err)
+			}
+			answer := make(chan error, 1)
+			go func() { answer <- d.ask(t, c, vm) }()
+			await(t, "the daemon stands still at the point", func() bool { return standsStill(pid) })
+			var err error
+			victim := processOf(vm)
+			if victim != 0 {
+				err = unix.Kill(victim, unix.SIGKILL) // while it is traced it may not be gone before the daemon goes on
+			}
+			if err := errors.Join(err, unix.Kill(pid, unix.SIGCONT)); err != nil {
+				t.Fatal(err)
+			}
+			err = <-answer
+			if _, coded := errors.AsType[*coppice.Error](err); err != nil && !coded {
+				t.Errorf("it was answered %v", err)
+			}
+			// What follows from the death may be still to be done, or not even known.
+			var got string
+			await(t, "the VM works again", func() bool {
+				if startVM(t, c, vm) != nil {
+					return false
+				}
+				result, err := c.ExecAwait(deadline(t), vm, coppice.ExecSpec{Command: "sha256sum --quiet -c /root/sum && echo whole"})
+				got = result.Stdout
+				return err == nil
+			})
+			if got != "whole\n" {
+				t.Errorf("its disk is %q", got)
+			}
+			for _, id := range vmIDs(t, c) {
+				if id != vm && !slices.Contains(others, id) {
+					remove(t, c, id)
+				}
+			}
+			wantFound(t, "at the end", doctorAudits(t), nil)
+			t.Logf("QEMU %d; answered %v", victim, err)
+		})
+	}
+}
+
+// standsStill reports whether a process is stopped.
+func standsStill(pid int) bool {
+	stat, _ := os.ReadFile(fmt.Sprintf("/proc/%d/stat", pid))
+	return strings.Contains(string(stat), ") T ")
 }
 
 // Every point that only a daemon with real VMs passes is in the table.

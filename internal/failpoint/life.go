@@ -17,14 +17,15 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// A Fault is what befalls a daemon at a point: [Kill], [Hang], or that the step
-// fails with an errno.
+// A Fault is what befalls a daemon at a point: [Kill], [Hang], [Stop], or that the
+// step fails with an errno.
 type Fault int
 
 const (
 	none Fault = 0
 	Kill Fault = -1 // it dies
 	Hang Fault = -2 // the step takes until its context ends
+	Stop Fault = -3 // all of a process stands still until it is told to go on
 )
 
 func (f Fault) String() string {
@@ -33,6 +34,8 @@ func (f Fault) String() string {
 		return "kill"
 	case Hang:
 		return "hang"
+	case Stop:
+		return "stop"
 	}
 	return unix.ErrnoName(syscall.Errno(f))
 }
@@ -211,6 +214,9 @@ func (l *Life) pass(point string, at Stage) Fault {
 		}
 		close(l.dead)
 	}
+	if fault == Stop {
+		unix.Kill(os.Getpid(), unix.SIGSTOP)
+	}
 	ended := l.ended()
 	l.mu.Unlock()
 	if ended {
@@ -229,8 +235,8 @@ func (l *Life) ended() bool {
 }
 
 // ParseFaults reads faults as in "pool/fill/cloned#2=kill,store/UpdateVM=ENOSPC":
-// a point, which passage of it (the first if it does not say), and kill, hang or
-// an errno.
+// a point, which passage of it (the first if it does not say), and kill, hang,
+// stop or an errno.
 func ParseFaults(text string) (map[Passage]Fault, error) {
 	faults := map[Passage]Fault{}
 	for _, entry := range strings.FieldsFunc(text, func(r rune) bool { return r == ',' }) {
@@ -261,11 +267,13 @@ func parseFault(text string) (Fault, error) {
 		return Kill, nil
 	case "hang":
 		return Hang, nil
+	case "stop":
+		return Stop, nil
 	}
 	for errno := range syscall.Errno(134) {
 		if name := unix.ErrnoName(errno); name == text && name != "" {
 			return Fault(errno), nil
 		}
 	}
-	return none, fmt.Errorf("%q is none of kill, hang and errnos like ENOSPC", text)
+	return none, fmt.Errorf("%q is none of kill, hang, stop and errnos like ENOSPC", text)
 }

@@ -48,7 +48,7 @@ func (p Point) Done(ctx context.Context) { LifeOf(ctx).pass(p.name, Done) }
 
 func (p Point) fail(ctx context.Context, at Stage) error {
 	switch f := LifeOf(ctx).pass(p.name, at); f {
-	case none:
+	case none, Stop:
 		return nil
 	case Hang:
 		<-ctx.Done()
