@@ -10,6 +10,7 @@ import (
 	"maps"
 	"net/http"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"regexp"
 	"slices"
@@ -57,6 +58,11 @@ func TestManual(t *testing.T) {
 	pages, err := filepath.Glob(filepath.Join(man, "coppice-*.1"))
 	if err != nil || len(pages) < 30 {
 		t.Errorf("there are %d man pages of commands, %v", len(pages), err)
+	}
+	if groff, err := exec.LookPath("groff"); err == nil {
+		if said, err := exec.Command(groff, append([]string{"-man", "-Tutf8", "-ww", "-z"}, pages...)...).CombinedOutput(); err != nil || len(said) > 0 {
+			t.Errorf("groff has something to say about the pages: %v\n%s", err, said)
+		}
 	}
 	for _, shell := range []string{"bash", "zsh", "fish"} {
 		var script bytes.Buffer
