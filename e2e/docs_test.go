@@ -171,4 +171,5 @@ func (r *reader) cleanUp() {
 		}
 	}
 	r.types("coppice snapshot ls | awk 'NR > 1 {print $1}' | xargs -r coppice snapshot rm")
+	r.types("coppice ssh-keys list | awk 'NR > 1 {print $1}' | xargs -r -n 1 coppice ssh-keys remove")
 }

@@ -89,12 +89,15 @@ func fillPool(t *testing.T) (free func()) {
 	return reflinktest.Fill(t, pool)
 }
 
-// A guest that finds no space for its disk waits, and its VM says so; others can
-// be deleted meanwhile. With space it goes on by itself, and its file system and
+// A guest that finds no space for its disk waits, and its VM says so; others are
+// evicted, and can be deleted, meanwhile. With space it goes on by itself, and its file system and
 // what it has written are in order.
 func TestGuestWaitsForSpace(t *testing.T) {
 	c := connect(t)
-	vm, other := create(t, c), create(t, c)
+	vm, other, asleep := create(t, c), create(t, c), create(t, c)
+	if err := suspendVM(t, c, asleep); err != nil {
+		t.Fatal(err)
+	}
 	sh(t, c, vm, `head -c 4M /dev/urandom >/root/before && sha256sum /root/before >/root/sums && sync
 		nohup sh -c 'until [ -e /dev/shm/go ]; do sleep 0.2; done
 			dd if=/dev/zero of=/root/zeroes bs=1M count=300 oflag=direct conv=fsync 2>/dev/shm/said; echo $? >/dev/shm/done' >/dev/null 2>&1 &`)
@@ -107,6 +110,8 @@ func TestGuestWaitsForSpace(t *testing.T) {
 	if err != nil || !slices.ContainsFunc(events.Events, func(e api.Event) bool { return strings.Contains(e.Reason, "waits for space") }) {
 		t.Errorf("its history is %+v, %v", events, err)
 	}
+	awaitVM(t, c, asleep, func(info api.VM) bool { return info.Deleted })
+	awaitVM(t, c, vm, waits) // what an eviction gives back is not enough
 	remove(t, c, other)
 
 	free()
