@@ -43,11 +43,15 @@ func (s *Server) logged(next http.Handler) http.Handler {
 		began := time.Now()
 		r, answered := s.config.Traces.Request(r)
 		defer func() {
-			route, status := chi.RouteContext(r.Context()).RoutePattern(), w.(*recorder).status
-			answered(route, status, w.(*recorder).code)
+			rec, ended := w.(*recorder), time.Now()
+			if rec.status == 0 {
+				rec.begun = ended
+			}
+			route := chi.RouteContext(r.Context()).RoutePattern()
+			answered(route, rec.status, rec.code)
 			s.config.Log.Info("request", "trace", traceOf(r.Context()), "method", r.Method, "path", r.URL.Path,
-				"status", status, "took", time.Since(began).Round(time.Microsecond))
-			s.config.Metrics.Answered(r.Method, route, status)
+				"status", rec.status, "took", ended.Sub(began).Round(time.Microsecond))
+			s.config.Metrics.Answered(r.Method, route, rec.status, rec.begun.Sub(began))
 		}()
 		next.ServeHTTP(w, r)
 	})
@@ -73,6 +77,7 @@ func (s *Server) recovered(next http.Handler) http.Handler {
 type recorder struct {
 	http.ResponseWriter
 	status int           // 0 until the answer has begun
+	begun  time.Time     // the answer
 	code   coppice.Code  // of the error that is the answer
 	taking time.Duration // how long a client may take over any of it
 }
@@ -82,7 +87,7 @@ func answered(w http.ResponseWriter) bool { return w.(*recorder).status != 0 }
 
 func (rec *recorder) WriteHeader(status int) {
 	if rec.status == 0 && status != http.StatusContinue {
-		rec.status = status
+		rec.status, rec.begun = status, time.Now()
 	}
 	rec.ResponseWriter.WriteHeader(status)
 }
@@ -90,7 +95,7 @@ func (rec *recorder) WriteHeader(status int) {
 // Write writes a piece at a time, each of which a client may take its time over.
 func (rec *recorder) Write(b []byte) (n int, err error) {
 	if rec.status == 0 {
-		rec.status = http.StatusOK
+		rec.status, rec.begun = http.StatusOK, time.Now()
 	}
 	for piece := range slices.Chunk(b, outputPiece) {
 		_ = http.NewResponseController(rec.ResponseWriter).SetWriteDeadline(time.Now().Add(rec.taking)) // fails if the connection is gone

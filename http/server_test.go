@@ -11,7 +11,10 @@ import (
 	"strings"
 	"sync"
 	"testing"
+	"testing/synctest"
+	"time"
 
+	"github.com/go-chi/chi/v5"
 	"github.com/pb33f/libopenapi"
 	validator "github.com/pb33f/libopenapi-validator"
 	"go.uber.org/goleak"
@@ -39,7 +42,7 @@ type harness struct {
 // noMetrics counts nothing, and says so.
 type noMetrics struct{}
 
-func (noMetrics) Answered(string, string, int)                     {}
+func (noMetrics) Answered(string, string, int, time.Duration)      {}
 func (noMetrics) ServeHTTP(w http.ResponseWriter, _ *http.Request) { w.Write([]byte("# nothing\n")) }
 
 func newServer(t *testing.T, vms VMs, store access.Store, logs io.Writer) *Server {
@@ -236,5 +239,47 @@ func TestDocument(t *testing.T) {
 				t.Errorf("  %s: %s", e.FieldPath, e.Reason)
 			}
 		}
+	}
+}
+
+// longest remembers how long the last answer was in coming.
+type longest struct {
+	noMetrics
+	after time.Duration
+}
+
+func (l *longest) Answered(_, _ string, _ int, after time.Duration) { l.after = after }
+
+// An answer is counted from its beginning: what streams takes as long as it does.
+func TestAnswerBegins(t *testing.T) {
+	for name, tt := range map[string]struct {
+		handler http.HandlerFunc
+		want    time.Duration
+	}{
+		"a status": {func(w http.ResponseWriter, _ *http.Request) {
+			time.Sleep(time.Second)
+			w.WriteHeader(http.StatusOK)
+			time.Sleep(time.Minute)
+		}, time.Second},
+		"bytes": {func(w http.ResponseWriter, _ *http.Request) {
+			time.Sleep(2 * time.Second)
+			w.Write([]byte("hello"))
+			time.Sleep(time.Minute)
+			w.Write([]byte("world"))
+		}, 2 * time.Second},
+		"nothing": {func(http.ResponseWriter, *http.Request) { time.Sleep(3 * time.Second) }, 3 * time.Second},
+	} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				var counted longest
+				s := &Server{config: Config{Metrics: &counted, Traces: noTraces{}, Log: slog.New(slog.DiscardHandler)}, slowest: tolerated}
+				r := chi.NewRouter()
+				r.With(s.trace, s.logged).Get("/", tt.handler)
+				r.ServeHTTP(httptest.NewRecorder(), httptest.NewRequest("GET", "/", nil))
+				if counted.after != tt.want {
+					t.Errorf("the answer began after %s, not %s", counted.after, tt.want)
+				}
+			})
+		})
 	}
 }

@@ -47,9 +47,9 @@ func TestRecorder(t *testing.T) {
 	r.Woke("exec")
 	r.Woke("exec")
 	r.Evicted()
-	r.Answered("GET", "/v1/vms/{vm_id}", 200)
-	r.Answered("FROBNICATE", "", 405)
-	r.Answered("FROB", "", 405)
+	r.Answered("GET", "/v1/vms/{vm_id}", 200, 3*time.Millisecond)
+	r.Answered("FROBNICATE", "", 405, time.Millisecond)
+	r.Answered("FROB", "", 405, time.Millisecond)
 	census, failure := coppice.Census{
 		VMs:    map[coppice.Standing]int{{State: coppice.Running}: 3, {State: coppice.Stopped, Verb: coppice.Start}: 1},
 		Spares: 2, Husks: 1,
@@ -76,6 +76,9 @@ func TestRecorder(t *testing.T) {
 		`coppice_evictions_total 1`,
 		`coppice_api_requests_total{method="GET",route="/v1/vms/{vm_id}",status="200"} 1`,
 		`coppice_api_requests_total{method="",route="",status="405"} 2`,
+		`coppice_api_answer_seconds_bucket{method="GET",route="/v1/vms/{vm_id}",le="0.0025"} 0`,
+		`coppice_api_answer_seconds_bucket{method="GET",route="/v1/vms/{vm_id}",le="0.005"} 1`,
+		`coppice_api_answer_seconds_count{method="",route=""} 2`,
 		`coppice_vms{state="running",verb="none"} 3`,
 		`coppice_vms{state="stopped",verb="start"} 1`,
 		`coppice_vms{state="stopped",verb="none"} 0`,
