@@ -72,7 +72,8 @@ type Run interface {
 	Waits() (what string, changed <-chan struct{})
 	// Capture freezes the guest, writes its memory, devices and disk to the
 	// files of dst, which do not exist yet, and lets it go on unless leave is
-	// LeavePaused. On failure the guest goes on and dst's files may be there in part.
+	// LeavePaused. On failure the guest goes on and dst's files may be there in
+	// part; [ErrNoRun] if it cannot, because the run has ended.
 	Capture(ctx context.Context, dst CaptureFiles, leave Leave) (CaptureStats, error)
 	// Resume lets a guest that Capture left paused go on.
 	Resume(ctx context.Context) error

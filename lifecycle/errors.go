@@ -79,8 +79,10 @@ func asError(err error) *coppice.Error {
 	switch {
 	case errors.Is(err, coppice.ErrNoSpace):
 		return coppice.Errorf(coppice.CodeNoStorage, "the host's storage pool is full: delete VMs or make the pool larger").Because(err)
+	case errors.Is(err, coppice.ErrNoRun):
+		return coppice.Errorf(coppice.CodeVMNotRunning, "the VM's run ended in the middle of it; start the VM to boot its disk").Because(err)
 	case errors.Is(err, context.DeadlineExceeded):
-		return coppice.Errorf(coppice.CodeInternal, "it took too long and was given up").Because(err)
+		return coppice.Errorf(coppice.CodeInternal, "it took too long and was given up; try again, and if the VM's process does not answer, kill the VM").Because(err)
 	case errors.Is(err, errPreempted), errors.Is(err, context.Canceled):
 		return coppice.Errorf(coppice.CodeConflict, "it was cut short by a later request").Because(err)
 	}
@@ -95,6 +97,8 @@ func startError(err error) *coppice.Error {
 	switch {
 	case errors.Is(err, coppice.ErrNoSpace), errors.Is(err, context.Canceled):
 		return asError(err)
+	case errors.Is(err, coppice.ErrNoRun):
+		return coppice.Errorf(coppice.CodeExitDuringStart, "the run ended before the guest was up").Because(err)
 	case errors.Is(err, context.DeadlineExceeded):
 		return coppice.Errorf(coppice.CodeStartTimeout, "the guest did not answer within %v: its console (coppice logs) may say why", bootDeadline).Because(err)
 	}

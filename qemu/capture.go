@@ -25,12 +25,32 @@ func (r *run) Capture(ctx context.Context, dst coppice.CaptureFiles, leave coppi
 	defer context.AfterFunc(r.attached, func() { cancel(coppice.ErrNoRun) })()
 	stats, err := r.capture(ctx, dst, leave)
 	if err != nil {
+		r.awaitEnd()
 		if ended := r.alive(); ended != nil {
 			err = errors.Join(ended, err)
 		}
 		return coppice.CaptureStats{}, fmt.Errorf("capture %s: %w", r.machine.VM, noSpace(err))
 	}
 	return stats, nil
+}
+
+// endTime is how long after its connections a process may end.
+const endTime = time.Second
+
+// awaitEnd returns when the end of a run is known, if it has ended: its
+// connections end before the process.
+func (r *run) awaitEnd() {
+	ctx, cancel := context.WithTimeout(r.attached, endTime)
+	defer cancel()
+	if err := r.do(ctx, "query-status", nil, nil); err == nil {
+		return
+	}
+	select {
+	case <-r.ended:
+	case <-r.proc.gone: // watch may wait for the guest to be let go on
+		r.end(r.crash())
+	case <-ctx.Done():
+	}
 }
 
 func (r *run) capture(ctx context.Context, dst coppice.CaptureFiles, leave coppice.Leave) (stats coppice.CaptureStats, err error) {
