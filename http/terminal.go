@@ -6,7 +6,6 @@ import (
 	"io"
 	"net/http"
 	"sync"
-	"sync/atomic"
 	"time"
 
 	"github.com/coder/websocket"
@@ -14,6 +13,7 @@ import (
 
 	"github.com/coppice-vm/coppice"
 	"github.com/coppice-vm/coppice/api"
+	"github.com/coppice-vm/coppice/internal/moving"
 )
 
 const (
@@ -24,8 +24,6 @@ const (
 	pulse = 30 * time.Second
 	// maxBreaks is how often in a row a terminal that shows nothing is attached to anew.
 	maxBreaks = 5
-	// answerTime is how long a client that has typed, and was shown nothing since, waits for an answer.
-	answerTime = 10 * time.Second
 )
 
 // interrupt is the byte that a terminal takes for an interrupt.
@@ -41,8 +39,9 @@ type view struct {
 	id      string          // of the terminal
 	typist  *coppice.Typist // the client
 	exit    coppice.TerminalExit
-	breaks  int          // since something was shown last
-	asked   atomic.Int64 // when something was typed to which there was no answer yet, in nanoseconds since 1970
+	touch   func() // says that the VM is not idle
+	breaks  int    // since something was shown last
+	asked   moving.Question
 
 	mu       sync.Mutex
 	size     coppice.TerminalSize
@@ -84,6 +83,7 @@ func (s *Server) view(w http.ResponseWriter, r *http.Request, who caller, attach
 	defer done()
 	release()
 	v := &view{server: s, request: r, who: who, conn: conn, id: terminal.Info().ID, typist: typist, size: size, changed: make(chan struct{})}
+	v.touch = moving.Sparingly(func() { s.config.VMs.Touch(coppice.VMID(r.PathValue("vm_id"))) })
 	v.change(terminal)
 	defer v.detach()
 	v.run(ctx, terminal)
@@ -166,16 +166,13 @@ func (v *view) send(p []byte) error {
 		return nil
 	}
 	v.breaks = 0
-	v.asked.Store(0)
+	v.asked.Answered()
 	v.touch()
 	if v.conn.Write(v.writing, websocket.MessageBinary, p) != nil {
 		return errClientLeft
 	}
 	return nil
 }
-
-// touch says that the VM is not idle.
-func (v *view) touch() { v.server.config.VMs.Touch(coppice.VMID(v.request.PathValue("vm_id"))) }
 
 func (v *view) detach() {
 	if terminal := v.change(nil); terminal != nil {
@@ -254,7 +251,7 @@ func (v *view) awake(ctx context.Context) error {
 		case err != nil:
 			return err
 		case vm.State == coppice.Running && vm.Verb != coppice.Suspend,
-			vm.State == coppice.Suspended && time.Since(time.Unix(0, v.asked.Swap(0))) < answerTime:
+			vm.State == coppice.Suspended && v.asked.Take():
 			return nil
 		case vm.State != coppice.Running && vm.State != coppice.Suspended:
 			return coppice.Errorf(coppice.CodeVMNotRunning, "VM %s is %s, and its terminals are gone", vm.ID, vm.State).With("vmId", vm.ID)

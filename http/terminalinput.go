@@ -4,7 +4,6 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
-	"time"
 
 	"github.com/coder/websocket"
 	"github.com/coder/websocket/wsjson"
@@ -100,7 +99,7 @@ func (v *view) pass(ctx context.Context, terminal coppice.Terminal, in *input) e
 	if in.signal != "" {
 		return terminal.Signal(ctx, in.signal)
 	}
-	v.asked.Store(time.Now().UnixNano())
+	v.asked.Ask()
 	n, err := terminal.Write(in.typed)
 	in.typed = in.typed[n:]
 	return err

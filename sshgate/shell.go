@@ -7,12 +7,12 @@ import (
 	"io"
 	"strings"
 	"sync"
-	"sync/atomic"
 	"time"
 
 	"golang.org/x/crypto/ssh"
 
 	"github.com/coppice-vm/coppice"
+	"github.com/coppice-vm/coppice/internal/moving"
 )
 
 const (
@@ -23,8 +23,6 @@ const (
 	hangUpTime = 10 * time.Second
 	// maxBreaks is how often in a row a terminal that shows nothing is attached to anew.
 	maxBreaks = 5
-	// answerTime is how long somebody who has typed, and was shown nothing since, waits for an answer.
-	answerTime = 10 * time.Second
 )
 
 // A window is the terminal that a client has.
@@ -84,9 +82,9 @@ type shell struct {
 	id      string // of the terminal, once there is one
 	typed   chan []byte
 	typist  *coppice.Typist
-	pending []byte       // typed, not passed on yet
-	breaks  int          // since something moved last
-	asked   atomic.Int64 // when something was typed to which there was no answer yet, in nanoseconds since 1970
+	pending []byte // typed, not passed on yet
+	breaks  int    // since something moved last
+	asked   moving.Question
 }
 
 // runShell runs a program in a terminal; none is the user's shell.
@@ -150,7 +148,7 @@ func (sh *shell) rest() error {
 		return err
 	}
 	asleep := vm.State == coppice.Suspended || vm.Verb == coppice.Suspend
-	waits := len(sh.pending) > 0 || asleep && time.Since(time.Unix(0, sh.asked.Swap(0))) < answerTime
+	waits := len(sh.pending) > 0 || asleep && sh.asked.Take()
 	if sh.breaks++; waits || !asleep && sh.breaks < maxBreaks {
 		return nil
 	}
@@ -229,7 +227,7 @@ func (sh *shell) converse(ctx context.Context, in *inside, t coppice.Terminal) e
 		n, err := t.Read(buf)
 		if n > 0 {
 			sh.breaks = 0
-			sh.asked.Store(0)
+			sh.asked.Answered()
 			in.touch()
 			if _, err := sh.channel.Write(buf[:n]); err != nil {
 				return err
@@ -255,7 +253,7 @@ func (sh *shell) typeInto(ctx context.Context, t coppice.Terminal, touch func())
 			}
 		}
 		touch()
-		sh.asked.Store(time.Now().UnixNano())
+		sh.asked.Ask()
 		n, err := t.Write(sh.pending)
 		sh.pending = sh.pending[n:]
 		if errors.Is(err, io.ErrClosedPipe) {

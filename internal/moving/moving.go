@@ -1,5 +1,8 @@
-// Package moving says when bytes move on a connection, for those who look after
-// what is idle.
+// Package moving tells whether somebody is at a connection that may be quiet for
+// long: a forwarded port, a WebSocket, a terminal. A VM is idle, and put to sleep,
+// though such connections are open, so whoever relays one says when bytes move on
+// it ([Conn], [Sparingly]); and where the VM fell asleep over what was typed last,
+// a [Question] tells that it is to be woken for the answer.
 package moving
 
 import (
