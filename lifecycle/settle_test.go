@@ -149,6 +149,9 @@ func TestStartAgainAfterReboot(t *testing.T) {
 		h.guest.set(func() { h.guest.mute = false })
 		h.open()
 		synctest.Wait()
+		if runs, _ := h.hv.Runs(t.Context()); len(runs) != len(ran) {
+			t.Errorf("%d run in the end, of %d that ran", len(runs), len(ran))
+		}
 		for _, id := range ran {
 			if vm := h.await(id, coppice.Running); vm.Base != "" || vm.HostBoot != h.boot {
 				t.Errorf("%+v", vm)

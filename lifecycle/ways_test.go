@@ -8,25 +8,26 @@ import (
 	"github.com/coppice-vm/coppice"
 )
 
+// What may be asked in each state is "works/fails"; what is not here is refused.
 func TestWays(t *testing.T) {
-	offered := map[coppice.State]map[string]coppice.State{}
+	offered := map[coppice.State]map[string]string{}
 	for _, w := range new(Manager).Ways() {
 		if offered[w.From] == nil {
-			offered[w.From] = map[string]coppice.State{}
+			offered[w.From] = map[string]string{}
 		}
 		if _, twice := offered[w.From][w.Ask]; twice {
 			t.Errorf("%s from %s leads to two places", w.Ask, w.From)
 		}
-		offered[w.From][w.Ask] = w.Works
+		offered[w.From][w.Ask] = string(w.Works) + "/" + string(w.Fails)
 	}
-	for state, want := range map[coppice.State]map[string]coppice.State{
-		coppice.Running: {"suspend": coppice.Suspended, "stop": coppice.Stopped, "kill": coppice.Stopped,
-			"resize": coppice.Running, "fork": coppice.Running, "snapshot": coppice.Running, "delete": coppice.Absent},
-		coppice.Suspended: {"start": coppice.Running, "stop": coppice.Stopped, "kill": coppice.Stopped,
-			"resize": coppice.Stopped, "fork": coppice.Suspended, "snapshot": coppice.Suspended, "delete": coppice.Absent},
-		coppice.Stopped: {"start": coppice.Running, "resize": coppice.Stopped,
-			"fork": coppice.Stopped, "snapshot": coppice.Stopped, "delete": coppice.Absent},
-		coppice.Failed: {"start": coppice.Running, "kill": coppice.Stopped, "delete": coppice.Absent},
+	for state, want := range map[coppice.State]map[string]string{
+		coppice.Running: {"suspend": "suspended/running", "stop": "stopped/failed", "kill": "stopped/failed",
+			"resize": "running/stopped", "fork": "running/running", "snapshot": "running/running", "delete": "absent/failed"},
+		coppice.Suspended: {"start": "running/suspended", "stop": "stopped/failed", "kill": "stopped/failed",
+			"resize": "stopped/suspended", "fork": "suspended/suspended", "snapshot": "suspended/suspended", "delete": "absent/failed"},
+		coppice.Stopped: {"start": "running/stopped", "resize": "stopped/stopped",
+			"fork": "stopped/stopped", "snapshot": "stopped/stopped", "delete": "absent/failed"},
+		coppice.Failed: {"start": "running/stopped", "kill": "stopped/failed", "delete": "absent/failed"},
 	} {
 		if !maps.Equal(offered[state], want) {
 			t.Errorf("%s: %v, want %v", state, offered[state], want)
