@@ -3,22 +3,20 @@ package qemu_test
 import (
 	"bytes"
 	"fmt"
-	"log/slog"
 	"os"
 	"path/filepath"
 	"testing"
 
 	"github.com/coppice-vm/coppice"
-	"github.com/coppice-vm/coppice/qemu"
 )
 
 // A machine that was captured before machines had network cards goes on without
 // one, also where a process with a card was started ahead for it.
 func TestCapturedWithoutCard(t *testing.T) {
 	h := newHost(t)
-	before := qemu.New(qemu.Config{RunDir: filepath.Join(h.dir, "before"), Log: slog.New(slog.NewTextHandler(t.Output(), nil))})
-	t.Cleanup(before.Close)
-	booted, seed := h.seed(before)
+	cardless := h.config()
+	cardless.RunDir, cardless.Tap = filepath.Join(h.dir, "before"), nil
+	booted, seed := h.seed(h.openAs(cardless))
 
 	now := h.open()
 	continues := func(m coppice.Machine) coppice.Run {

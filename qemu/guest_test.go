@@ -49,9 +49,19 @@ func newHost(t *testing.T) *host {
 // open returns a hypervisor of the host, as each daemon makes its own.
 func (h *host) open() *qemu.Hypervisor {
 	h.t.Helper()
-	hypervisor := qemu.New(qemu.Config{RunDir: filepath.Join(h.dir, "run"), Binary: h.binary, Tap: newTap, Log: slog.New(slog.NewTextHandler(h.t.Output(), nil))})
+	return h.openAs(h.config())
+}
+
+// openAs is open for a hypervisor with another configuration.
+func (h *host) openAs(c qemu.Config) *qemu.Hypervisor {
+	hypervisor := qemu.New(c)
 	h.t.Cleanup(hypervisor.Close)
 	return hypervisor
+}
+
+// config is what the host's hypervisors are told.
+func (h *host) config() qemu.Config {
+	return qemu.Config{RunDir: filepath.Join(h.dir, "run"), Binary: h.binary, Tap: newTap, Log: slog.New(slog.NewTextHandler(h.t.Output(), nil))}
 }
 
 // newTap returns a new tap in a network namespace of its own, in which there is nothing else.

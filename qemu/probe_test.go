@@ -109,10 +109,10 @@ func TestProbe(t *testing.T) {
 	if accel == qemu.TCG {
 		return // what every other test here runs on
 	}
-	hypervisor := qemu.New(qemu.Config{RunDir: filepath.Join(h.dir, "run"), Accel: accel, Log: slog.Default()})
-	defer hypervisor.Close()
+	accelerated := h.config()
+	accelerated.Accel = accel
 	m := h.boot()
-	r, err := hypervisor.Start(t.Context(), m)
+	r, err := h.openAs(accelerated).Start(t.Context(), m)
 	if err != nil {
 		t.Fatal(err)
 	}

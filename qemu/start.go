@@ -226,7 +226,8 @@ func listen(path string) (*os.File, error) {
 // err with what QEMU had to say.
 func explain(ctx context.Context, err error, dir runDir, proc *process) error {
 	var refused *qmp.Error
-	lost := ctx.Err() == nil && !errors.As(err, &refused)
+	forbidden := errors.Is(err, os.ErrPermission) // to look into the process, which goes on
+	lost := ctx.Err() == nil && !errors.As(err, &refused) && !forbidden
 	// The caller's time may be over, but a killed process is gone in a moment.
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), commandTimeout)
 	defer cancel()
