@@ -210,12 +210,14 @@ type fakeAccess struct {
 	keys   map[string]coppice.AccountID
 	tokens map[string]coppice.VMID
 	visits map[string][]context.CancelCauseFunc
+
+	visited chan struct{} // closed when somebody visits
 }
 
 func newFakeAccess() *fakeAccess {
 	return &fakeAccess{
 		keys: map[string]coppice.AccountID{"alice-key": "alice", "bob-key": "bob"}, tokens: map[string]coppice.VMID{},
-		visits: map[string][]context.CancelCauseFunc{},
+		visits: map[string][]context.CancelCauseFunc{}, visited: make(chan struct{}),
 	}
 }
 
@@ -249,6 +251,8 @@ func (f *fakeAccess) visit(ctx context.Context, secret string, who coppice.Princ
 	defer end(nil)
 	f.mu.Lock()
 	f.visits[secret] = append(f.visits[secret], end)
+	close(f.visited)
+	f.visited = make(chan struct{})
 	f.mu.Unlock()
 	do(ctx, who)
 }
@@ -332,17 +336,15 @@ func (h *harness) url(id coppice.VMID, port int) string {
 func (f *fakeAccess) await(t *testing.T, secret string) {
 	t.Helper()
 	late := time.After(time.Minute)
-	tick := time.NewTicker(time.Millisecond)
-	defer tick.Stop()
 	for {
 		f.mu.Lock()
-		n := len(f.visits[secret])
+		n, visited := len(f.visits[secret]), f.visited
 		f.mu.Unlock()
 		if n > 1 { // the first was to find out that it is known
 			return
 		}
 		select {
-		case <-tick.C:
+		case <-visited:
 		case <-late:
 			t.Fatal("nobody visits")
 		}
