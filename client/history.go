@@ -30,8 +30,8 @@ func (c *Client) Events(ctx context.Context, after int64, happened func(api.Even
 		r.header.Set(api.HeaderLastEvent, strconv.FormatInt(after, 10))
 	}
 	err := follow(ctx, c, r, happened, connected)
-	if err == nil {
-		err = io.ErrUnexpectedEOF // there is no last event
+	if err == nil { // there is no last event
+		err = fmt.Errorf("%s: the stream broke off: %w", r.path, io.ErrUnexpectedEOF)
 	}
 	return err
 }
