@@ -26,7 +26,6 @@ var tolerated = slowness{sending: 30 * time.Second, taking: time.Minute}
 func (s *Server) bounded(next http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		conn := http.NewResponseController(w)
-		_ = conn.SetWriteDeadline(time.Time{}) // that of the answer before
 		if len(r.TransferEncoding) > 0 {
 			// A proxy may have gone by a length beside it, and have let pass as a
 			// part of this request what would be the next.
