@@ -8,7 +8,7 @@ type Audit struct {
 // A Discrepancy is one thing that there is too much, or that is missing.
 type Discrepancy struct {
 	Missing    bool   `json:"missing" doc:"Else it is too much"`
-	Kind       string `json:"kind" doc:"What it is: process, record, socket, log, user, disk, memory, device state, row, image, unfinished, network namespace, tap, rules, uplink, stray"`
+	Kind       string `json:"kind" doc:"What it is: process, record, socket, log, user, control group, disk, memory, device state, row, image, unfinished, network namespace, tap, rules, uplink, stray"`
 	Name       string `json:"name,omitempty" doc:"What the host knows it by"`
 	VMID       string `json:"vmId,omitempty" doc:"Whose it is"`
 	SnapshotID string `json:"snapshotId,omitempty" doc:"The capture whose it is, a snapshot's or another"`
