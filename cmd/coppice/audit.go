@@ -62,19 +62,20 @@ func describeDiscrepancy(w *tabwriter.Writer, d *api.Discrepancy) {
 	}
 }
 
-// lookAt has the daemon look, which knows best what it is doing. Where none runs
-// this program does, and changes nothing.
+// lookAt has the daemon look, which knows best what it is doing. Where none runs,
+// and no other was named, this program does, and changes nothing.
 func (m *Main) lookAt(ctx context.Context, repair bool) (api.Audit, error) {
-	_, err := m.config.dir().Daemon()
-	switch {
-	case errors.Is(err, host.ErrNoDaemon) && m.apiURL == "" && m.Getenv("COPPICE_API_URL") == "" && m.Getenv("FREESTYLE_API_URL") == "":
-		if repair {
+	if m.told().URL == "" {
+		_, err := m.config.dir().Daemon()
+		switch {
+		case errors.Is(err, host.ErrNoDaemon) && repair:
 			return api.Audit{}, errors.New("a repair is the daemon's, and none runs here: coppice up starts it, which repairs most things by itself")
+		case errors.Is(err, host.ErrNoDaemon):
+			found, err := m.inspect(ctx)
+			return http.ShapeAudit(found), err
+		case err != nil:
+			return api.Audit{}, err
 		}
-		found, err := m.inspect(ctx)
-		return http.ShapeAudit(found), err
-	case err != nil && !errors.Is(err, host.ErrNoDaemon):
-		return api.Audit{}, err
 	}
 	c, err := m.client()
 	if err != nil {

@@ -24,19 +24,7 @@ var errNoKey = errors.New("no API key: give --api-key, or set COPPICE_API_KEY")
 // credentials finds the API's address and key. The key in the data directory
 // goes to the address beside it and to no other.
 func (m *Main) credentials() (host.Credentials, error) {
-	var found host.Credentials
-	sources := []host.Credentials{
-		{URL: m.apiURL, Key: m.apiKey},
-		{URL: m.Getenv("COPPICE_API_URL"), Key: m.Getenv("COPPICE_API_KEY")},
-		{URL: m.Getenv("FREESTYLE_API_URL"), Key: m.Getenv("FREESTYLE_API_KEY")},
-	}
-	if sources[2].URL == "" {
-		sources = sources[:2] // the SDK's key without its URL is for somebody else's service
-	}
-	for _, s := range sources {
-		found.URL = cmp.Or(found.URL, s.URL)
-		found.Key = cmp.Or(found.Key, s.Key)
-	}
+	found := m.told()
 	if found.URL != "" {
 		if found.Key == "" {
 			return found, errNoKey
@@ -53,6 +41,23 @@ func (m *Main) credentials() (host.Credentials, error) {
 		return found, err
 	}
 	return host.Credentials{URL: file.URL, Key: cmp.Or(found.Key, file.Key)}, nil
+}
+
+// told returns what flags and the environment say of the API's address and key.
+func (m *Main) told() (found host.Credentials) {
+	sources := []host.Credentials{
+		{URL: m.apiURL, Key: m.apiKey},
+		{URL: m.Getenv("COPPICE_API_URL"), Key: m.Getenv("COPPICE_API_KEY")},
+		{URL: m.Getenv("FREESTYLE_API_URL"), Key: m.Getenv("FREESTYLE_API_KEY")},
+	}
+	if sources[2].URL == "" {
+		sources = sources[:2] // the SDK's key without its URL is for somebody else's service
+	}
+	for _, s := range sources {
+		found.URL = cmp.Or(found.URL, s.URL)
+		found.Key = cmp.Or(found.Key, s.Key)
+	}
+	return found
 }
 
 func (m *Main) client() (*client.Client, error) {
@@ -134,7 +139,7 @@ func pick[T any](all []T, ref string, missing coppice.Code, kind string, labelOf
 		}
 		return "", fmt.Errorf("%q could be any of %s", ref, strings.Join(ids, ", "))
 	}
-	return "", coppice.Errorf(missing, "there is no %s whose name is %[2]q or whose id begins with %[2]q", kind, ref)
+	return "", coppice.Errorf(missing, "there is no %s that %[2]q names, or whose id begins with it", kind, ref)
 }
 
 // completeVMs offers the names of VMs, or their ids where they have none, to the shell.

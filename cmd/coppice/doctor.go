@@ -222,6 +222,7 @@ func (m *Main) findAhead(ctx context.Context) finding {
 	if err != nil {
 		return finding{Name: f.Name, Broken: true, Text: err.Error(), Fix: fixUp}
 	}
+	defer c.Close()
 	list, err := c.VMs(ctx, client.Query{})
 	if err != nil {
 		return finding{Name: f.Name, Broken: true, Text: err.Error(), Fix: fixUp}
@@ -312,6 +313,7 @@ func (m *Main) findAPI(ctx context.Context) finding {
 	var list api.VMList
 	c, err := client.New(creds.URL, creds.Key)
 	if err == nil {
+		defer c.Close()
 		list, err = c.VMs(ctx, client.Query{})
 	}
 	if err != nil {

@@ -37,7 +37,7 @@ it awake. With --json, every line is what the API says.`,
 			}
 			show := showStats(m.Stdout)
 			if m.json {
-				show = json.NewEncoder(m.Stdout).Encode
+				show = func(s api.Stats) error { return json.NewEncoder(m.Stdout).Encode(s) }
 			}
 			shown := 0
 			err := c.Stats(ctx, id, interval, func(s api.Stats) error {
@@ -64,10 +64,9 @@ it awake. With --json, every line is what the API says.`,
 var errShown = errors.New("enough has been shown")
 
 // showStats returns what writes stats as lines of a table.
-func showStats(w io.Writer) func(any) error {
+func showStats(w io.Writer) func(api.Stats) error {
 	var last *api.Stats
-	return func(v any) error {
-		now := v.(api.Stats)
+	return func(now api.Stats) error {
 		if last == nil {
 			fmt.Fprintln(w, "TIME      STATE          CPU%  MEMORY  SHARED  STORED  SHARED  READ/S WRITE/S    IN/S   OUT/S")
 			last = &now
