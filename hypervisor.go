@@ -75,7 +75,7 @@ type Run interface {
 	// LeavePaused. On failure the guest goes on and dst's files may be there in
 	// part; [ErrNoRun] if it cannot, because the run has ended.
 	Capture(ctx context.Context, dst CaptureFiles, leave Leave) (CaptureStats, error)
-	// Resume lets a guest that Capture left paused go on.
+	// Resume lets a guest that Capture left paused go on; [ErrNoRun] if the run has ended.
 	Resume(ctx context.Context) error
 	// Kill ends the process, without asking the guest, and returns when it is
 	// gone with its sockets. Calling it again does nothing.

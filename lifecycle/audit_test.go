@@ -40,6 +40,15 @@ func (l lossyHypervisor) Traces(ctx context.Context) ([]coppice.Trace, error) {
 	return l.h.without(ctx, l.Hypervisor)
 }
 
+func (l lossyHypervisor) Discard(ctx context.Context, id coppice.VMID) error {
+	if discard := l.h.discarding.Load(); discard != nil {
+		if err := (*discard)(); err != nil {
+			return err
+		}
+	}
+	return l.Hypervisor.Discard(ctx, id)
+}
+
 type lossyNetwork struct {
 	*faultyWires
 	h *host

@@ -48,15 +48,25 @@ func (m *Manager) followUp(id coppice.VMID, run coppice.Run, exit coppice.Exit) 
 	if err != nil {
 		return err
 	}
-	if vm.State == coppice.Suspended {
-		m.untidy() // what is left of its run is none of its business
-		return nil
-	}
 	r := m.follow(&vm, exit)
 	r.still = func(e *entry) bool { return e.run == run }
+	// Only when it is its turn does the row say what the run is to the VM: it may
+	// begin with the verb now in flight, or end with it.
+	r.edit = func(vm *coppice.VM) error {
+		if vm.State == coppice.Suspended || vm.State == coppice.Stopped {
+			return errMoot
+		}
+		return nil
+	}
 	for {
 		_, err := m.perform(m.base, id, r)
-		if !errors.Is(err, errBusy) {
+		switch {
+		case errors.Is(err, errMoot), errors.Is(err, errRefused) && r.verb == coppice.Reboot:
+			if m.boards(id, run) {
+				m.untidy() // what is left of the run is none of the VM's business
+			}
+			return nil
+		case !errors.Is(err, errBusy):
 			return err
 		}
 		m.flightOver(m.base, id)

@@ -43,7 +43,13 @@ func (m *Manager) freeze(ctx context.Context, vm *coppice.VM, like coppice.Captu
 	}
 	if vm.State == coppice.Running && leave == coppice.LeavePaused {
 		run := m.runOf(vm.ID)
-		undo.Push(func(ctx context.Context) error { return m.persist(ctx, run.Resume) })
+		undo.Push(func(ctx context.Context) error {
+			err := m.persist(ctx, run.Resume, coppice.ErrNoRun)
+			if errors.Is(err, coppice.ErrNoRun) {
+				return nil // whoever watches the run sees to its end
+			}
+			return err
+		})
 	}
 	if _, err := m.Pool.CommitCapture(ctx, c.ID); err != nil {
 		return c, err

@@ -3,7 +3,6 @@ package lifecycle_test
 import (
 	"context"
 	"errors"
-	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -206,6 +205,15 @@ func (p cramped) BeginCapture(ctx context.Context, id coppice.CaptureID) (coppic
 	return p.Pool.BeginCapture(ctx, id)
 }
 
+func (p cramped) CommitCapture(ctx context.Context, id coppice.CaptureID) (coppice.CaptureFiles, error) {
+	if commit := p.h.committing.Load(); commit != nil {
+		if err := (*commit)(); err != nil {
+			return coppice.CaptureFiles{}, err
+		}
+	}
+	return p.Pool.CommitCapture(ctx, id)
+}
+
 // A reclaim that fails is tried again, and the VM runs on meanwhile.
 func TestReclaimFails(t *testing.T) {
 	idly(t, func(t *testing.T, h *host) {
@@ -218,14 +226,17 @@ func TestReclaimFails(t *testing.T) {
 	})
 }
 
-// countingStore counts changes of VMs' rows.
+// countingStore counts changes of VMs' rows, and lets a test in before each.
 type countingStore struct {
 	*mem.Store
-	wrote *atomic.Int32
+	h *host
 }
 
 func (s countingStore) UpdateVM(ctx context.Context, id coppice.VMID, change func(*coppice.VM) error, events ...coppice.Event) (coppice.VM, error) {
-	s.wrote.Add(1)
+	n := s.h.wrote.Add(1)
+	if writing := s.h.writing.Load(); writing != nil {
+		(*writing)(n)
+	}
 	return s.Store.UpdateVM(ctx, id, change, events...)
 }
 

@@ -47,6 +47,12 @@ type host struct {
 	place place        // something else that is looked at
 	lost  func(coppice.Trace) bool
 
+	// What happens when a row is about to be changed (the how manieth time), a
+	// capture is about to be whole and a process about to be discarded; nil is nothing.
+	writing    atomic.Pointer[func(n int32)]
+	committing atomic.Pointer[func() error]
+	discarding atomic.Pointer[func() error]
+
 	tracer lifecycle.Tracer // nil is none
 	*lifecycle.Manager
 }
@@ -65,7 +71,7 @@ func newHost(t *testing.T) *host {
 func (h *host) open() {
 	h.t.Helper()
 	m, err := lifecycle.Open(h.t.Context(), lifecycle.Config{
-		Store: countingStore{h.store, &h.wrote}, Captures: h.store, Quotas: h.store, History: h.store, Hypervisor: lossyHypervisor{h.hv, h}, Pool: cramped{h.pool, h}, Guest: h.guest,
+		Store: countingStore{h.store, h}, Captures: h.store, Quotas: h.store, History: h.store, Hypervisor: lossyHypervisor{h.hv, h}, Pool: cramped{h.pool, h}, Guest: h.guest,
 		Gauge: h.gauge, Tracer: h.tracer, Budget: lifecycle.Budget{MemoryReserveMiB: 1024, MemoryOvercommit: 8, StorageReserveMiB: 512}, Eviction: h.eviction,
 		Network: lossyNetwork{&h.wires, h}, Egress: coppice.EgressOpen, Places: []coppice.Inspector{&h.place},
 		Log: slog.New(slog.NewTextHandler(h.t.Output(), nil)),
@@ -375,6 +381,74 @@ func TestFacts(t *testing.T) {
 			})
 		})
 	}
+}
+
+// crash has the process of a VM end, and whoever watches it notice.
+func (h *host) crash(id coppice.VMID) {
+	h.hv.End(id, coppice.Exit{Kind: coppice.ExitCrash, Detail: "signal 9"})
+	time.Sleep(time.Millisecond)
+}
+
+// A run that ends when the guest is up and the row does not say so yet is followed
+// up when it does.
+func TestRunEndsBeforeItIsOnRecord(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		h := newHost(t)
+		vm := h.create()
+		h.must(h.Suspend(t.Context(), alice, vm.ID))
+		h.wrote.Store(0)
+		h.writing.Store(new(func(n int32) {
+			if n == 2 { // the first has taken the verb
+				h.crash(vm.ID)
+			}
+		}))
+		h.Start(t.Context(), alice, vm.ID, coppice.StartOptions{})
+		h.writing.Store(nil)
+		h.await(vm.ID, coppice.Failed)
+		h.must(h.Start(t.Context(), alice, vm.ID, coppice.StartOptions{}))
+	})
+}
+
+// A suspend that fails when the guest is paused, and whose run has ended by then,
+// is answered at once.
+func TestRunEndsInASuspendThatFails(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		h := newHost(t)
+		vm := h.create()
+		h.committing.Store(new(func() error {
+			h.crash(vm.ID)
+			return io.ErrUnexpectedEOF
+		}))
+		began := time.Now()
+		if _, err := h.Suspend(t.Context(), alice, vm.ID); err == nil || time.Since(began) > time.Second {
+			t.Errorf("after %v: %v", time.Since(began), err)
+		}
+		h.await(vm.ID, coppice.Failed)
+	})
+}
+
+// What a reboot that fails leaves of the run is removed, though nothing follows from
+// the run's end any more.
+func TestRebootFails(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		h := newHost(t)
+		vm := h.create()
+		var tried atomic.Bool
+		h.discarding.Store(new(func() error {
+			if tried.Swap(true) {
+				return nil
+			}
+			return io.ErrUnexpectedEOF
+		}))
+		h.hv.End(vm.ID, coppice.Exit{Kind: coppice.ExitReboot})
+		h.await(vm.ID, coppice.Stopped)
+		time.Sleep(time.Second)
+		if nets, err := h.net.Networks(t.Context()); err != nil || len(nets) > 0 {
+			t.Errorf("there are networks: %v, %v", nets, err)
+		}
+		h.must(h.Delete(t.Context(), alice, vm.ID))
+		h.clean()
+	})
 }
 
 // A guest that does not shut down when asked is ended after the grace.

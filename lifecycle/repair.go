@@ -25,6 +25,9 @@ func (m *Manager) Audit(ctx context.Context, repair bool) ([]coppice.Discrepancy
 	// Nothing is done to what is looked at twice.
 	turns, release := m.takeTurns(suspects)
 	defer release()
+	if repair && slices.ContainsFunc(suspects, func(d coppice.Discrepancy) bool { return d.VM != "" && !turns[d.VM] }) {
+		m.untidy() // somebody is at it, and may leave it as it is
+	}
 	again, err := m.suspects(ctx, turns)
 	found := slices.DeleteFunc(again, func(d coppice.Discrepancy) bool {
 		return !slices.Contains(suspects, d) || d.VM != "" && !turns[d.VM] || m.hasEnded(ctx, &d)
