@@ -40,7 +40,7 @@ func (c *cradle) failed(ctx context.Context, sc scenario, at failpoint.Passage, 
 	if sc.slow {
 		return nil
 	}
-	w, s, acted, err := c.play(ctx, sc, faults{at: fault})
+	w, acted, err := c.play(ctx, sc, faults{at: fault})
 	if w != nil {
 		defer w.end()
 	}
@@ -60,7 +60,7 @@ func (c *cradle) failed(ctx context.Context, sc scenario, at failpoint.Passage, 
 		err = w.open(nil)
 	}
 	if err == nil {
-		err = w.judge(ctx, sc, s, came)
+		err = w.judge(ctx, sc, came)
 	}
 	if err != nil {
 		return fmt.Errorf("%w\nit answered: %v\n%s", err, acted, w.log)

@@ -23,39 +23,89 @@ const settleTime = 10 * time.Second
 // errMissed is that a fault found nothing to befall.
 var errMissed = errors.New("it did not get there")
 
-// play brings a new world to where a scenario begins, and asks for it under a
-// daemon with more faults. The caller ends the world.
-func (c *cradle) play(ctx context.Context, sc scenario, more faults) (w *world, s subject, acted error, err error) {
+// A stage is a world in which a scenario is about to be asked for.
+type stage struct {
+	*world
+	subject
+	others []coppice.VM // that were there before, to which nothing is being done
+}
+
+// ready brings a new world to where a scenario begins. The caller ends the world,
+// if there is one.
+func (c *cradle) ready(ctx context.Context, sc scenario) (*stage, error) {
+	w, err := c.world(sc.stocks)
+	if err != nil {
+		return nil, err
+	}
+	st := &stage{world: w}
+	before, cancel := w.alive(ctx)
+	defer cancel()
+	if st.subject, err = sc.before(before, w); err != nil {
+		return st, fmt.Errorf("before: %w", err)
+	}
+	if st.others, err = w.db.VMs(ctx, coppice.VMFilter{Account: alice}); err != nil {
+		return st, err
+	}
+	st.others = slices.DeleteFunc(st.others, func(vm coppice.VM) bool { return vm.ID == st.vm.ID || vm.Verb != coppice.Idle })
+	st.since = time.Now()
+	if w.quiet(); sc.opens {
+		w.leave()
+	}
+	return st, nil
+}
+
+// ask asks for a scenario, under a daemon with more faults.
+func (st *stage) ask(ctx context.Context, sc scenario, more faults) error {
 	befall := faults{}
 	maps.Copy(befall, sc.with)
 	maps.Copy(befall, more)
-	if w, err = c.world(sc.stocks); err != nil {
-		return nil, s, nil, err
+	if err := st.begin(sc, func(l *failpoint.Life) { l.Begin(befall) }); err != nil {
+		return err
 	}
-	before, cancel := w.alive(ctx)
+	return st.act(ctx, sc)
+}
+
+// askWhen asks for a scenario, and has something done at a passage.
+func (st *stage) askWhen(ctx context.Context, sc scenario, at failpoint.Passage, do func()) error {
+	err := st.begin(sc, func(l *failpoint.Life) {
+		l.Begin(sc.with)
+		l.When(at, do)
+	})
+	if err != nil {
+		return err
+	}
+	return st.act(ctx, sc)
+}
+
+// begin has a daemon's life begin with what a scenario takes.
+func (st *stage) begin(sc scenario, with func(*failpoint.Life)) error {
+	if sc.opens {
+		return st.openWith(with)
+	}
+	with(st.life)
+	return nil
+}
+
+// act asks for a scenario under the daemon that there is.
+func (st *stage) act(ctx context.Context, sc scenario) (acted error) {
+	ctx, cancel := st.alive(ctx)
 	defer cancel()
-	if s, err = sc.before(before, w); err != nil {
-		return w, s, nil, fmt.Errorf("before: %w", err)
+	acted = sc.act(ctx, st.world, st.subject)
+	st.quiet()
+	return acted
+}
+
+// play is ready and ask.
+func (c *cradle) play(ctx context.Context, sc scenario, more faults) (st *stage, acted error, err error) {
+	if st, err = c.ready(ctx, sc); err != nil {
+		return st, nil, err
 	}
-	s.since = time.Now()
-	if w.quiet(); sc.opens {
-		w.leave()
-		if acted = w.open(befall); acted != nil {
-			return w, s, acted, nil
-		}
-	} else {
-		w.life.Begin(befall)
-	}
-	acting, cancel := w.alive(ctx)
-	defer cancel()
-	acted = sc.act(acting, w, s)
-	w.quiet()
-	return w, s, acted, nil
+	return st, st.ask(ctx, sc, more), nil
 }
 
 // trail returns what a scenario passes, the daemon's leaving included.
 func (c *cradle) trail(ctx context.Context, sc scenario) ([]failpoint.Step, error) {
-	w, _, acted, err := c.play(ctx, sc, nil)
+	w, acted, err := c.play(ctx, sc, nil)
 	if w != nil {
 		defer w.end()
 	}
@@ -68,7 +118,7 @@ func (c *cradle) trail(ctx context.Context, sc scenario) ([]failpoint.Step, erro
 
 // killed has the daemon die in a scenario.
 func (c *cradle) killed(ctx context.Context, sc scenario, at failpoint.Passage, fault failpoint.Fault) error {
-	w, s, acted, err := c.play(ctx, sc, faults{at: fault})
+	w, acted, err := c.play(ctx, sc, faults{at: fault})
 	if w != nil {
 		defer w.end()
 	}
@@ -83,7 +133,7 @@ func (c *cradle) killed(ctx context.Context, sc scenario, at failpoint.Passage, 
 		came = done
 	}
 	if err = w.open(nil); err == nil {
-		err = w.judge(ctx, sc, s, came)
+		err = w.judge(ctx, sc, came)
 	}
 	if err != nil {
 		return fmt.Errorf("%w\nit answered: %v\n%s", err, acted, w.log)
@@ -102,24 +152,29 @@ const (
 
 // judge looks at a host after a daemon died, or failed, at what was asked. It asks
 // again, and removes everything.
-func (w *world) judge(ctx context.Context, sc scenario, s subject, came outcome) error {
+func (w *stage) judge(ctx context.Context, sc scenario, came outcome) error {
 	ctx, cancel := w.alive(ctx)
 	defer cancel()
 	if err := w.inOrder(ctx); err != nil {
 		return err
 	}
-	if err := w.check(ctx, sc, s, came); err != nil {
+	if err := w.check(ctx, sc, came); err != nil {
 		return err
 	}
-	if err := sc.act(ctx, w, s); err != nil {
+	if err := sc.act(ctx, w.world, w.subject); err != nil {
 		return fmt.Errorf("asked again: %w", err)
 	}
 	if came != failed { // after which a VM that ran may be left stopped, and is resized as one
 		came = done
 	}
-	if err := w.check(ctx, sc, s, came); err != nil {
+	if err := w.check(ctx, sc, came); err != nil {
 		return fmt.Errorf("when it was asked again: %w", err)
 	}
+	return w.clear(ctx)
+}
+
+// clear removes everything, and looks whether anything is left.
+func (w *world) clear(ctx context.Context) error {
 	if err := w.raze(ctx); err != nil {
 		return fmt.Errorf("removing everything: %w", err)
 	}
@@ -148,18 +203,24 @@ func (w *world) inOrder(ctx context.Context) error {
 	}
 }
 
-// check holds every VM against what the table and the scenario allow.
-func (w *world) check(ctx context.Context, sc scenario, s subject, came outcome) error {
+// check holds every VM against what the table and the scenario allow, and what was
+// acknowledged against what is there.
+func (w *stage) check(ctx context.Context, sc scenario, came outcome) error {
 	vms, err := w.db.VMs(ctx, coppice.VMFilter{Account: alice, Deleted: true})
 	if err != nil {
 		return err
 	}
-	found, made := s.vm.ID == "", 0
+	s := w.subject
+	found, made, others := s.vm.ID == "", 0, 0
 	for _, vm := range vms {
-		if vm.ID == s.vm.ID {
+		switch i := slices.IndexFunc(w.others, func(o coppice.VM) bool { return o.ID == vm.ID }); {
+		case vm.ID == s.vm.ID:
 			found = true
 			err = w.checkSubject(ctx, sc, s, &vm, came)
-		} else if vm.CreatedAt.After(s.since) {
+		case i >= 0:
+			others++
+			err = w.checkOther(ctx, &w.others[i], &vm)
+		case vm.CreatedAt.After(s.since):
 			if vm.State == sc.child {
 				made++
 			}
@@ -172,10 +233,24 @@ func (w *world) check(ctx context.Context, sc scenario, s subject, came outcome)
 	switch {
 	case !found:
 		return fmt.Errorf("VM %s has no row", s.vm.ID)
-	case came == done && sc.child != "" && made == 0:
-		return fmt.Errorf("no VM that is %s was made", sc.child)
+	case others != len(w.others):
+		return fmt.Errorf("of %d other VMs %d are there", len(w.others), others)
+	case came == done && made < sc.children():
+		return fmt.Errorf("%d VMs are %s that were made, of %d", made, sc.child, sc.children())
+	case came == done && sc.acked != nil:
+		if err := sc.acked(ctx, w.world, s); err != nil {
+			return fmt.Errorf("what was acknowledged is not there: %w", err)
+		}
 	}
 	return nil
+}
+
+// checkOther holds a VM that the scenario is not about against what it was.
+func (w *world) checkOther(ctx context.Context, was, now *coppice.VM) error {
+	if now.State != was.State || now.Instance != was.Instance {
+		return fmt.Errorf("nothing was asked of it; it was %s and is %s", was.State, now.State)
+	}
+	return w.holds(ctx, now, onDisk, inMemory)
 }
 
 func (w *world) checkSubject(ctx context.Context, sc scenario, s subject, vm *coppice.VM, came outcome) error {

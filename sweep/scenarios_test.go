@@ -12,6 +12,7 @@ import (
 
 	"github.com/coppice-vm/coppice"
 	"github.com/coppice-vm/coppice/internal/failpoint"
+	"github.com/coppice-vm/coppice/mem"
 )
 
 // What a subject has on its disk and in its memory.
@@ -51,6 +52,19 @@ type scenario struct {
 	// memory, and its disk if there is a subject.
 	child       coppice.State
 	childMemory bool
+	// forks is how many act makes, if not one.
+	forks int
+	// acked returns an error if what act did is not there when it has been
+	// acknowledged; nil where the states say it all.
+	acked func(context.Context, *world, subject) error
+}
+
+// children returns how many VMs act makes.
+func (sc *scenario) children() int {
+	if sc.child == "" {
+		return 0
+	}
+	return max(sc.forks, 1)
 }
 
 // States that scenarios lead to.
@@ -67,7 +81,7 @@ var scenarios = []scenario{
 	{name: "create, with spares", stocks: 1, before: stocked, act: create(coppice.NewVM{}), child: coppice.Running},
 	{name: "create from a snapshot", before: snapshotted(running), act: fromSnapshot, child: coppice.Running, childMemory: true},
 	{name: "create from a snapshot of a stopped VM", before: snapshotted(stopped), act: fromSnapshot, child: coppice.Running},
-	{name: "fork", before: running, act: fork(coppice.ForkSpec{Count: 2}), child: coppice.Running, childMemory: true},
+	{name: "fork", before: running, act: fork(coppice.ForkSpec{Count: 2}), child: coppice.Running, childMemory: true, forks: 2},
 	{name: "fork, with husks", stocks: 1, before: then(running, stocked), act: fork(coppice.ForkSpec{Count: 1}), child: coppice.Running, childMemory: true},
 	{name: "fork of a suspended VM", before: suspended, act: fork(coppice.ForkSpec{Count: 1}), child: coppice.Running, childMemory: true},
 	{name: "fork of a stopped VM", before: stopped, act: fork(coppice.ForkSpec{Count: 1}), child: coppice.Running},
@@ -90,23 +104,26 @@ var scenarios = []scenario{
 	{name: "power-off by the guest", before: running, act: exits(coppice.ExitPowerOff, coppice.Stopped), leads: rest},
 	{name: "reboot by the guest", before: running, act: reboot, leads: run},
 	{name: "crash of the VMM", before: running, act: exits(coppice.ExitCrash, coppice.Failed), leads: []coppice.State{coppice.Failed, coppice.Stopped}},
-	{name: "snapshot", before: running, act: snapshot},
-	{name: "snapshot of a suspended VM", before: suspended, act: snapshot},
-	{name: "snapshot of a stopped VM", before: stopped, act: snapshot},
-	{name: "delete of a snapshot", before: snapshotted(running), act: deleteSnapshot},
-	{name: "delete of a snapshot that is needed", before: grown, act: deleteSnapshot},
-	{name: "resize", before: running, act: resize, leads: run, fails: []coppice.State{coppice.Failed}},
-	{name: "resize of a suspended VM", before: suspended, act: resize, leads: rest},
-	{name: "resize of a stopped VM", before: stopped, act: resize},
+	{name: "snapshot", before: running, act: snapshot, acked: hasSnapshot},
+	{name: "snapshot of a suspended VM", before: suspended, act: snapshot, acked: hasSnapshot},
+	{name: "snapshot of a stopped VM", before: stopped, act: snapshot, acked: hasSnapshot},
+	{name: "delete of a snapshot", before: snapshotted(running), act: deleteSnapshot, acked: hasNoSnapshot},
+	{name: "delete of a snapshot that is needed", before: grown, act: deleteSnapshot, acked: hasNoSnapshot},
+	{name: "resize", before: running, act: resize, acked: hasSize, leads: run, fails: []coppice.State{coppice.Failed}},
+	{name: "resize of a suspended VM", before: suspended, act: resize, acked: hasSize, leads: rest},
+	{name: "resize of a stopped VM", before: stopped, act: resize, acked: hasSize},
 	{name: "delete", before: running, act: remove, leads: gone},
 	{name: "delete of a suspended VM", before: suspended, act: remove, leads: gone},
 	{name: "delete of a stopped VM", before: stopped, act: remove, leads: gone},
 	{name: "delete of a lost VM", before: lost, act: remove, leads: gone},
 	{name: "optimize", before: forked, act: optimize},
 	{name: "evict", before: suspended, act: evict, leads: gone},
-	{name: "change of what may be reached", before: running, act: setEgress},
+	{name: "change of what may be reached", before: running, act: setEgress, acked: hasEgress},
 
 	{name: "opening", opens: true, before: household, act: settle},
+	{name: "opening after the host was rebooted", opens: true, before: rebooted(household, false), act: settle, leads: rest},
+	{name: "opening after the host was rebooted, starting again", opens: true, before: rebooted(household, true), act: settle, leads: run, fails: rest},
+	{name: "opening after a death while starting again", opens: true, before: cutOpening(rebooted(household, true), "Hypervisor.Start/done"), act: settle, leads: run, fails: rest},
 	{name: "opening, with what is made ahead", stocks: 1, opens: true, slow: true, before: running, act: restocked},
 	{name: "opening after a create", opens: true, before: cut(nothing, create(coppice.NewVM{}), "Hypervisor.Start/done"), act: settle},
 	{name: "opening after a fork", opens: true, before: cut(running, fork(coppice.ForkSpec{Count: 1}), "Pool.CommitCapture"), act: settle},
@@ -282,6 +299,38 @@ func cut(before func(context.Context, *world) (subject, error), act func(context
 	}
 }
 
+// rebooted is a host that has been rebooted, whose daemon has VMs start again or not.
+func rebooted(before func(context.Context, *world) (subject, error), startAgain bool) func(context.Context, *world) (subject, error) {
+	return func(ctx context.Context, w *world) (subject, error) {
+		s, err := before(ctx, w)
+		if err != nil {
+			return s, err
+		}
+		w.leave()
+		w.hv, w.net = mem.NewHypervisor(hostFiles{}), mem.NewNetwork()
+		w.boots++
+		w.startAgain = startAgain
+		return s, nil
+	}
+}
+
+// cutOpening is a host whose daemon has died when it was opened, at the first
+// passage of a point.
+func cutOpening(before func(context.Context, *world) (subject, error), at string) func(context.Context, *world) (subject, error) {
+	return func(ctx context.Context, w *world) (subject, error) {
+		s, err := before(ctx, w)
+		if err != nil {
+			return s, err
+		}
+		there := failpoint.Passage{Point: at, N: 1}
+		err = w.open(faults{there: failpoint.Kill})
+		for err == nil && !w.life.Passed(there) {
+			err = pause(ctx)
+		}
+		return s, err
+	}
+}
+
 // await waits until a VM that nothing is done to is as it should be.
 func (w *world) await(ctx context.Context, id coppice.VMID, ok func(*coppice.VM) bool) (coppice.VM, error) {
 	for {
@@ -388,8 +437,16 @@ func idle(ctx context.Context, w *world, s subject) error {
 	if _, err := w.Start(ctx, alice, s.vm.ID, coppice.StartOptions{IdleTimeout: &soon}); err != nil {
 		return err
 	}
-	_, err := w.await(ctx, s.vm.ID, func(vm *coppice.VM) bool { return vm.State == coppice.Suspended })
+	vm, err := w.await(ctx, s.vm.ID, func(vm *coppice.VM) bool { return vm.State != coppice.Running })
+	if err == nil && vm.State != coppice.Suspended {
+		return notRunning(&vm)
+	}
 	return err
+}
+
+// notRunning says why a VM does not run, as one is told who asks.
+func notRunning(vm *coppice.VM) error {
+	return coppice.Errorf(coppice.CodeVMNotRunning, "%s", vm.Reason)
 }
 
 // exits has the guest's run end so, if it runs.
@@ -400,7 +457,9 @@ func exits(kind coppice.ExitKind, to coppice.State) func(context.Context, *world
 			return err
 		}
 		w.hv.End(s.vm.ID, coppice.Exit{Kind: kind, Detail: "so it was asked"})
-		_, err = w.await(ctx, s.vm.ID, func(vm *coppice.VM) bool { return vm.State == to || vm.State == coppice.Stopped })
+		_, err = w.await(ctx, s.vm.ID, func(vm *coppice.VM) bool {
+			return vm.State == to || vm.State == coppice.Stopped || vm.State == coppice.Failed && w.crashed.Load()
+		})
 		return err
 	}
 }
@@ -415,9 +474,9 @@ func reboot(ctx context.Context, w *world, s subject) error {
 		return start(ctx, w, s)
 	}
 	w.hv.End(s.vm.ID, coppice.Exit{Kind: coppice.ExitReboot})
-	now, err := w.await(ctx, s.vm.ID, func(vm *coppice.VM) bool { return vm.Instance != was.Instance })
+	now, err := w.await(ctx, s.vm.ID, func(vm *coppice.VM) bool { return vm.Instance != was.Instance || vm.State != coppice.Running })
 	if err == nil && now.State != coppice.Running {
-		return errors.New(now.Reason)
+		return notRunning(&now)
 	}
 	return err
 }
@@ -425,6 +484,36 @@ func reboot(ctx context.Context, w *world, s subject) error {
 func snapshot(ctx context.Context, w *world, s subject) error {
 	_, err := w.TakeSnapshot(ctx, alice, s.vm.ID, "kept", coppice.Persistence{})
 	return err
+}
+
+// hasSnapshot returns an error if the subject has no snapshot that is whole.
+func hasSnapshot(ctx context.Context, w *world, s subject) error {
+	kept, err := w.Snapshots(ctx, alice)
+	kept = slices.DeleteFunc(kept, func(c coppice.Capture) bool { return !c.Keep || c.Source != s.vm.ID })
+	if err != nil || len(kept) == 0 {
+		return fmt.Errorf("VM %s has no snapshot: %w", s.vm.ID, err)
+	}
+	for _, c := range kept {
+		files := w.files.Capture(c.ID)
+		disk, _, err := hostFiles{}.ReadFile(files.Disk)
+		memory := []byte(inMemory)
+		if c.Live {
+			var memoryErr error
+			memory, _, memoryErr = hostFiles{}.ReadFile(files.Memory)
+			err = errors.Join(err, memoryErr)
+		}
+		if err != nil || string(disk) != onDisk || string(memory) != inMemory {
+			return fmt.Errorf("snapshot %s (%q) has the disk %q and the memory %q: %w", c.ID, c.Name, disk, memory, err)
+		}
+	}
+	return nil
+}
+
+func hasNoSnapshot(ctx context.Context, w *world, s subject) error {
+	if _, err := w.Snapshot(ctx, alice, s.snapshot); coppice.CodeOf(err) != coppice.CodeSnapshotNotFound {
+		return fmt.Errorf("the snapshot is there: %w", err)
+	}
+	return nil
 }
 
 func deleteSnapshot(ctx context.Context, w *world, s subject) error {
@@ -435,13 +524,30 @@ func deleteSnapshot(ctx context.Context, w *world, s subject) error {
 	return err
 }
 
+// newSize is what VMs are resized to.
+var newSize = coppice.Size{VCPUs: 1, MemoryMiB: 1024, DiskMiB: 2}
+
+// hasSize returns an error if the subject has not the size that it was resized to,
+// or its disk or its guest has not.
+func hasSize(ctx context.Context, w *world, s subject) error {
+	vm, err := w.db.VM(ctx, s.vm.ID)
+	if err != nil {
+		return err
+	}
+	_, disk, err := hostFiles{}.ReadFile(w.files.VM(vm.ID).Disk)
+	if err != nil || vm.Size != newSize || vm.Target != (coppice.Size{}) || disk != newSize.DiskMiB<<20 {
+		return fmt.Errorf("its size is %+v, and is to be %+v, and its disk has %d bytes: %w", vm.Size, vm.Target, disk, err)
+	}
+	return nil
+}
+
 func resize(ctx context.Context, w *world, s subject) error {
-	disk, memory := int64(2), int64(1024)
+	disk, memory := newSize.DiskMiB, newSize.MemoryMiB
 	vm, err := w.Resize(ctx, alice, s.vm.ID, coppice.ResizeSpec{DiskMiB: &disk, MemoryMiB: &memory, DiscardMemory: true})
 	for coppice.CodeOf(err) == coppice.CodeConflict && pause(ctx) == nil { // what became of an earlier one is being seen to
 		vm, err = w.Resize(ctx, alice, s.vm.ID, coppice.ResizeSpec{DiskMiB: &disk, MemoryMiB: &memory, DiscardMemory: true})
 	}
-	if err == nil && (vm.Size.DiskMiB != disk || vm.Size.MemoryMiB != memory) {
+	if err == nil && vm.Size != newSize {
 		return fmt.Errorf("it was resized to %+v", vm.Size)
 	}
 	return err
@@ -474,8 +580,16 @@ func setEgress(ctx context.Context, w *world, s subject) error {
 	if _, err := w.SetEgress(ctx, alice, s.vm.ID, coppice.EgressClosed); err != nil {
 		return err
 	}
-	if in := w.net.Egress(s.vm.ID); in != coppice.EgressClosed {
-		return fmt.Errorf("the policy in force is %q", in)
+	return hasEgress(ctx, w, s)
+}
+
+// hasEgress returns an error if the subject's policy is not the one it was given,
+// on record and in force.
+func hasEgress(ctx context.Context, w *world, s subject) error {
+	vm, err := w.db.VM(ctx, s.vm.ID)
+	in := w.net.Egress(s.vm.ID)
+	if err != nil || vm.Egress != coppice.EgressClosed || vm.State == coppice.Running && in != coppice.EgressClosed {
+		return fmt.Errorf("the policy on record is %q, the one in force %q: %w", vm.Egress, in, err)
 	}
 	return nil
 }

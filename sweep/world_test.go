@@ -15,6 +15,7 @@ import (
 	"path/filepath"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -51,7 +52,11 @@ type world struct {
 	net    *mem.Network
 	gauge  *mem.Gauge
 	stocks int // of spares, and of husks
+	boots  int // of the host, since its first
 	log    *lockedBuffer
+
+	startAgain bool        // VMs that ran when the host was rebooted
+	crashed    atomic.Bool // a VM's process has, which nobody meant to
 
 	files  *pool.Pool
 	life   *failpoint.Life
@@ -140,6 +145,11 @@ func cloneTree(dst, src string) error {
 
 // open starts a daemon, whose life has those faults.
 func (w *world) open(faults faults) error {
+	return w.openWith(func(l *failpoint.Life) { l.Begin(faults) })
+}
+
+// openWith starts a daemon, whose life begins so.
+func (w *world) openWith(begin func(*failpoint.Life)) error {
 	log := slog.New(slog.NewTextHandler(w.log, nil))
 	var err error
 	if w.files, err = pool.Open(filepath.Join(w.dir, "pool"), log); err != nil {
@@ -147,11 +157,11 @@ func (w *world) open(faults faults) error {
 	}
 	w.hv, w.net = w.hv.Reopen(), w.net.Reopen()
 	w.life = failpoint.NewLife()
-	w.life.Begin(faults)
+	begin(w.life)
 	w.config = lifecycle.Config{
 		Store: w.db, Captures: w.db, Quotas: w.db, History: w.db, Hypervisor: w.hv, Pool: w.files, Network: w.net, Guest: guest{}, Gauge: w.gauge,
 		Egress: coppice.EgressOpen, Eviction: lifecycle.Eviction{BelowMiB: 1000, UntilMiB: 2000}, Budget: lifecycle.Budget{StorageReserveMiB: 10},
-		Log: log, VMM: "twin", Image: image, Size: defaultSize, Spares: w.stocks, Husks: w.stocks, HostBoot: "boot", KeepHistory: time.Hour,
+		Log: log, VMM: "twin", Image: image, Size: defaultSize, Spares: w.stocks, Husks: w.stocks, HostBoot: fmt.Sprintf("boot %d", w.boots), StartAgain: w.startAgain, KeepHistory: time.Hour,
 	}
 	guarded := w.config
 	guarded.Store, guarded.Captures = failports.Store(w.life, w.db), failports.Captures(w.life, w.db)

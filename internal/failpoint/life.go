@@ -24,7 +24,7 @@ type Fault int
 const (
 	none Fault = 0
 	Kill Fault = -1 // it dies
-	Hang Fault = -2 // the step takes until its context ends
+	Hang Fault = -2 // the step takes until its context ends, or until [Life.Release]
 	Stop Fault = -3 // all of a process stands still until it is told to go on
 )
 
@@ -71,11 +71,15 @@ type Life struct {
 	seen   map[string]int
 	trail  []Step
 	faults map[Passage]Fault
+	whens  map[Passage]func()
 
 	process bool
 	orders  string // a file that faults come from; of the process only
 	dead    chan struct{}
 	calls   int // in flight
+
+	release  sync.Once
+	released chan struct{} // closed by Release
 }
 
 // ErrDead is what a call comes to of a daemon that has died.
@@ -83,7 +87,7 @@ var ErrDead = errors.New("the daemon is dead")
 
 // NewLife returns the life of a daemon of a test's.
 func NewLife() *Life {
-	return &Life{seen: map[string]int{}, faults: map[Passage]Fault{}, dead: make(chan struct{})}
+	return &Life{seen: map[string]int{}, faults: map[Passage]Fault{}, dead: make(chan struct{}), released: make(chan struct{})}
 }
 
 // process is the life of what does not belong to another.
@@ -131,8 +135,19 @@ func LifeOf(ctx context.Context) *Life {
 func (l *Life) Begin(faults map[Passage]Fault) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	l.seen, l.trail, l.faults = map[string]int{}, nil, faults
+	l.seen, l.trail, l.faults, l.whens = map[string]int{}, nil, faults, nil
 }
+
+// When has do done when a passage is made, until [Life.Begin]; the step goes on
+// when it has been.
+func (l *Life) When(p Passage, do func()) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.whens = map[Passage]func(){p: do}
+}
+
+// Release has every step that hangs go on as if nothing had been, for good.
+func (l *Life) Release() { l.release.Do(func() { close(l.released) }) }
 
 // Trail returns what was passed since [Life.Begin].
 func (l *Life) Trail() []Step {
@@ -217,10 +232,13 @@ func (l *Life) pass(point string, at Stage) Fault {
 	if fault == Stop {
 		unix.Kill(os.Getpid(), unix.SIGSTOP)
 	}
-	ended := l.ended()
+	ended, do := l.ended(), l.whens[step.Passage]
 	l.mu.Unlock()
 	if ended {
 		runtime.Goexit()
+	}
+	if do != nil {
+		do()
 	}
 	return fault
 }

@@ -47,12 +47,17 @@ func (p Point) Look(ctx context.Context) error { return p.fail(ctx, Looking) }
 func (p Point) Done(ctx context.Context) { LifeOf(ctx).pass(p.name, Done) }
 
 func (p Point) fail(ctx context.Context, at Stage) error {
-	switch f := LifeOf(ctx).pass(p.name, at); f {
+	life := LifeOf(ctx)
+	switch f := life.pass(p.name, at); f {
 	case none, Stop:
 		return nil
 	case Hang:
-		<-ctx.Done()
-		return ctx.Err()
+		select {
+		case <-ctx.Done():
+			return ctx.Err()
+		case <-life.released:
+			return nil
+		}
 	default:
 		return os.NewSyscallError(p.name, syscall.Errno(f))
 	}

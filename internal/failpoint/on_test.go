@@ -82,6 +82,30 @@ func TestALife(t *testing.T) {
 	}
 }
 
+// TestAStepHangs holds that a step that hangs does so until it is released or its
+// context ends, and that a test hears of passages.
+func TestAStepHangs(t *testing.T) {
+	l := failpoint.NewLife()
+	l.Begin(map[failpoint.Passage]failpoint.Fault{
+		{Point: "first", N: 1}: failpoint.Hang,
+		{Point: "first", N: 2}: failpoint.Hang,
+	})
+	there := make(chan struct{})
+	l.When(failpoint.Passage{Point: "first", N: 1}, func() { close(there) })
+	ended, end := context.WithCancel(t.Context())
+	answer := make(chan error, 1)
+	go func() { answer <- l.Call(ended, first.Hit) }()
+	<-there
+	end()
+	if err := <-answer; !errors.Is(err, context.Canceled) {
+		t.Errorf("when its context had ended: %v", err)
+	}
+	l.Release()
+	if err := l.Call(t.Context(), first.Hit); err != nil {
+		t.Errorf("when it was released: %v", err)
+	}
+}
+
 func TestFaultsAreParsed(t *testing.T) {
 	faults, err := failpoint.ParseFaults("first=kill,second#3=ENOSPC,first#2=hang")
 	want := map[failpoint.Passage]failpoint.Fault{
