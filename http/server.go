@@ -1,7 +1,9 @@
-// Package http serves the API: a route table, access checks, error translation.
+// Package http serves the API, by which programs, the command line and the
+// dashboard use VMs.
 //
-// It decides nothing about VMs: it turns requests into calls of [VMs] and what
-// comes back into the contract's JSON. The routes are data, in [routes]; a test
+// It decides nothing about VMs: it says who asks, turns requests into calls of
+// [VMs] and what comes back into the JSON of package api, and errors into statuses
+// and codes. The routes are data, in [routes], with who may use each; a test
 // walks them. Typed JSON calls are read, checked and documented by huma; what
 // streams, upgrades or has an odd path is served by hand.
 package http

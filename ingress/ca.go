@@ -19,6 +19,7 @@ import (
 	"time"
 
 	"github.com/coppice-vm/coppice"
+	"github.com/coppice-vm/coppice/internal/host"
 )
 
 const (
@@ -43,7 +44,7 @@ type CA struct {
 // OpenCA returns the authority whose key and certificate are in a file, which is
 // made, readable by its owner only, if it is not there.
 func OpenCA(file string) (*CA, error) {
-	b, err := readOrMake(file, newCA)
+	b, err := host.ReadOrMake(file, newCA)
 	if err != nil {
 		return nil, fmt.Errorf("certificate authority: %w", err)
 	}

@@ -33,7 +33,8 @@ func (d *Directory) Map(ctx context.Context, account coppice.AccountID, name str
 
 // Check returns an error if an account cannot map a name. What is below a name
 // that another has mapped is that account's too: browsers have the one set
-// cookies for the other.
+// cookies for the other. What others mapped below it before stays theirs, or
+// whoever maps www.example.com could keep all others from example.com.
 func (d *Directory) Check(ctx context.Context, account coppice.AccountID, name string) error {
 	host := hostName(name)
 	if !coppice.ValidHostName(host) {

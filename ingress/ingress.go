@@ -1,8 +1,11 @@
-// Package ingress serves the web: it takes HTTP requests for names that belong
-// to a port of a VM, wakes the VM if it sleeps, and passes them on.
+// Package ingress makes what listens on a port of a VM a place on the web: it
+// takes HTTP and HTTPS requests for the names of VMs' ports and for names that
+// accounts have mapped ([Directory]), lets nobody but the owner's into private VMs
+// ([Sessions]), wakes the VM if it sleeps, and passes them on. It has certificates
+// for those names, of its own authority ([CA]) or by ACME.
 //
 // What comes back comes from a stranger's program: nothing of it is looked at
-// but what says how to pass it on.
+// but what says how to pass it on. docs/INGRESS.md says what its users see.
 package ingress
 
 import (

@@ -6,12 +6,9 @@ import (
 	"crypto/rand"
 	"encoding/base64"
 	"encoding/binary"
-	"errors"
 	"fmt"
-	"io/fs"
 	"net/http"
 	"net/url"
-	"os"
 	"slices"
 	"strings"
 	"time"
@@ -27,7 +24,7 @@ type Sessions struct{ aead cipher.AEAD }
 // OpenSessions returns the sessions that are sealed with the key in a file, which
 // is made, readable by its owner only, if it is not there.
 func OpenSessions(file string) (*Sessions, error) {
-	key, err := readOrMake(file, func() ([]byte, error) {
+	key, err := host.ReadOrMake(file, func() ([]byte, error) {
 		key := make([]byte, 32)
 		rand.Read(key) // never fails; see crypto/rand
 		return key, nil
@@ -41,18 +38,6 @@ func OpenSessions(file string) (*Sessions, error) {
 	}
 	aead, err := cipher.NewGCMWithRandomNonce(block)
 	return &Sessions{aead}, err
-}
-
-// readOrMake returns what is in a file, which is made if it is not there.
-func readOrMake(file string, content func() ([]byte, error)) ([]byte, error) {
-	b, err := os.ReadFile(file)
-	if !errors.Is(err, fs.ErrNotExist) {
-		return b, err
-	}
-	if b, err = content(); err != nil {
-		return nil, err
-	}
-	return b, host.WriteFile(file, b)
 }
 
 // The names of the cookie. Where there is TLS browsers let no other host, such

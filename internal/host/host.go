@@ -113,6 +113,19 @@ func (d Dir) Remove() error {
 	return err
 }
 
+// ReadOrMake returns what is in a file, which is made if it is not there, readable
+// by its owner only.
+func ReadOrMake(name string, content func() ([]byte, error)) ([]byte, error) {
+	b, err := os.ReadFile(name)
+	if !errors.Is(err, os.ErrNotExist) {
+		return b, err
+	}
+	if b, err = content(); err != nil {
+		return nil, err
+	}
+	return b, WriteFile(name, b)
+}
+
 // WriteFile replaces a file by data, atomically and durably, readable by its owner only.
 func WriteFile(name string, data []byte) error {
 	f, err := os.CreateTemp(filepath.Dir(name), filepath.Base(name)+".*") // mode 0600

@@ -276,6 +276,35 @@ func TestImage(t *testing.T) {
 	}
 }
 
+// A daemon that is not systemd's has the environment of who started it.
+func TestInherited(t *testing.T) {
+	if booted() {
+		t.Skip("systemd starts daemons here")
+	}
+	self, err := inspect(os.Getpid())
+	if err != nil {
+		t.Fatal(err)
+	}
+	inherited := func() bool {
+		same, err := self.Inherited("COPPICE_TEST_")
+		if err != nil {
+			t.Error(err)
+		}
+		return same
+	}
+	if !inherited() {
+		t.Error("nothing has changed, and it says so")
+	}
+	t.Setenv("ANOTHER", "x")
+	if !inherited() {
+		t.Error("another variable counts")
+	}
+	t.Setenv("COPPICE_TEST_ENDPOINT", "x")
+	if inherited() {
+		t.Error("a new variable does not count")
+	}
+}
+
 // A host has one key for good: clients would take another for another host.
 func TestEnsureHostKey(t *testing.T) {
 	d := Dir(t.TempDir())

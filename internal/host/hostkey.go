@@ -4,9 +4,7 @@ import (
 	"crypto/ed25519"
 	"crypto/rand"
 	"encoding/pem"
-	"errors"
 	"fmt"
-	"io/fs"
 	"os"
 
 	"golang.org/x/crypto/ssh"
@@ -29,10 +27,13 @@ func (d Dir) HostKey() (ssh.Signer, error) {
 // EnsureHostKey returns the key that the SSH gateway shows, which it makes if
 // there is none: clients know the host by it, so it stays.
 func (d Dir) EnsureHostKey() (ssh.Signer, error) {
-	key, err := d.HostKey()
-	if !errors.Is(err, fs.ErrNotExist) {
-		return key, err
+	if _, err := ReadOrMake(d.SSHHostKey(), newHostKey); err != nil {
+		return nil, err
 	}
+	return d.HostKey()
+}
+
+func newHostKey() ([]byte, error) {
 	_, private, err := ed25519.GenerateKey(rand.Reader)
 	if err != nil {
 		return nil, err
@@ -41,8 +42,5 @@ func (d Dir) EnsureHostKey() (ssh.Signer, error) {
 	if err != nil {
 		return nil, err
 	}
-	if err := WriteFile(d.SSHHostKey(), pem.EncodeToMemory(block)); err != nil {
-		return nil, err
-	}
-	return d.HostKey()
+	return pem.EncodeToMemory(block), nil
 }

@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -60,6 +61,30 @@ func inspect(pid int) (Process, error) {
 	args := strings.Split(strings.TrimSuffix(string(cmdline), "\x00"), "\x00")
 	p.Args = args[1:]
 	return p, nil
+}
+
+// Inherited reports whether the variables of the environment whose names begin with
+// prefix are for the process what they are for this one, and so for what it starts.
+// Services of systemd get none from here: for them it is so anyway.
+func (p Process) Inherited(prefix string) (bool, error) {
+	if booted() {
+		return true, nil
+	}
+	environ, err := os.ReadFile(procFile(p.PID, "environ"))
+	if err != nil {
+		return false, err
+	}
+	of := func(all []string) []string {
+		var some []string
+		for _, v := range all {
+			if strings.HasPrefix(v, prefix) {
+				some = append(some, v)
+			}
+		}
+		slices.Sort(some)
+		return some
+	}
+	return slices.Equal(of(strings.Split(string(environ), "\x00")), of(os.Environ())), nil
 }
 
 func procFile(pid int, name string) string { return fmt.Sprintf("/proc/%d/%s", pid, name) }
