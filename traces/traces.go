@@ -71,6 +71,9 @@ func New(ctx context.Context, version string, log *slog.Logger) (*Tracer, error)
 	return &Tracer{provider.Tracer("github.com/coppice-vm/coppice"), provider}, nil
 }
 
+// Variables is what the names of the variables begin with that [New] looks at.
+const Variables = "OTEL_"
+
 // endpoints are the variables that say where to.
 var endpoints = []string{"OTEL_EXPORTER_OTLP_ENDPOINT", "OTEL_EXPORTER_OTLP_TRACES_ENDPOINT"}
 

@@ -14,6 +14,7 @@ import (
 	"github.com/coppice-vm/coppice"
 	"github.com/coppice-vm/coppice/internal/host"
 	"github.com/coppice-vm/coppice/internal/progress"
+	"github.com/coppice-vm/coppice/traces"
 )
 
 const (
@@ -79,8 +80,9 @@ func (m *Main) startDaemon(ctx context.Context, image coppice.ImageID, step *pro
 // current reports whether a daemon is what startDaemon would start.
 func (m *Main) current(p host.Process, exe string, args []string, image coppice.ImageID) bool {
 	same, err := p.Runs(exe)
+	traced, unknown := p.Inherited(traces.Variables)
 	has, noImage := m.config.dir().Image()
-	return err == nil && same && slices.Equal(p.Args, args) && noImage == nil && has == image
+	return errors.Join(err, unknown, noImage) == nil && same && traced && slices.Equal(p.Args, args) && has == image
 }
 
 // stopDaemon stops the daemon, if there is one. One that does not end when it

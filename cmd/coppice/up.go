@@ -27,7 +27,8 @@ func (m *Main) upCommand() *cobra.Command {
 		Long: `Set this machine up, start the daemon, and run a command in a first VM.
 
 What is there already stays: a second up takes seconds. A daemon of another build
-or configuration is replaced; VMs that run go on meanwhile.`,
+or configuration is replaced, and where systemd does not run it, one that was started
+with other OTEL_ variables; VMs that run go on meanwhile.`,
 		Args: cobra.NoArgs,
 		RunE: m.then(func(ctx context.Context, _ []string) error { return m.up(ctx) }),
 	}
