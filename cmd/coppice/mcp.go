@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"io"
 	"net"
 	"net/http"
 	"strings"
@@ -39,17 +38,12 @@ its own, as "Authorization: Bearer KEY".`,
 				return err
 			}
 			defer c.Close()
-			return newMCPServer(c).Run(ctx, &mcp.IOTransport{Reader: io.NopCloser(m.Stdin), Writer: unclosed{m.Stdout}})
+			return newMCPServer(c).Run(ctx, m.stdio())
 		}),
 	}
 	cmd.Flags().StringVar(&listen, "listen", "", "speak it by HTTP at this address instead, like 127.0.0.1:4790")
 	return cmd
 }
-
-// unclosed is a writer that somebody else closes.
-type unclosed struct{ io.Writer }
-
-func (unclosed) Close() error { return nil }
 
 // serveMCP serves clients by HTTP until ctx ends.
 func (m *Main) serveMCP(ctx context.Context, listen string) error {

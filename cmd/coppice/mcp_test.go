@@ -216,6 +216,30 @@ func TestMCPCancels(t *testing.T) {
 	eventually(t, "the command has ended", func() bool { return syscall.Kill(pid, 0) == syscall.ESRCH })
 }
 
+// What is no message is answered with what is wrong, and those that follow are heard.
+func TestMCPRefuses(t *testing.T) {
+	toServer, fromClient := io.Pipe()
+	toClient, fromServer := io.Pipe()
+	startMCP(t, serveTwin(t, t.TempDir()), toServer, fromServer, t.Output())
+	answers := bufio.NewScanner(toClient)
+	for _, c := range []struct{ line, want string }{
+		{"what?", `{"error":{"code":-32700,`},
+		{`{"jsonrpc":"2.0",`, `{"error":{"code":-32700,`},
+		{`{"hello":1}`, `{"error":{"code":-32600,`},
+		{`[]`, `{"error":{"code":-32600,`},
+		{"\n" + `{"jsonrpc":"2.0","id":1,"method":"ping"}` + "\r", `{"jsonrpc":"2.0","id":1,`},
+	} {
+		go io.WriteString(fromClient, c.line+"\n")
+		if !answers.Scan() {
+			t.Fatalf("no answer to %q: %v", c.line, answers.Err())
+		}
+		if got := answers.Text(); !strings.HasPrefix(got, c.want) {
+			t.Errorf("%q is answered with %s, want %s", c.line, got, c.want)
+		}
+	}
+	fromClient.Close()
+}
+
 // eventually waits until something is so.
 func eventually(t *testing.T, what string, is func() bool) {
 	t.Helper()
