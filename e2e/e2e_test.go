@@ -251,18 +251,25 @@ func await(t *testing.T, what string, so func() bool) {
 // awaitState waits until the API shows a VM in a state.
 func awaitState(t *testing.T, c *client.Client, vm string, want api.State) api.VM {
 	t.Helper()
-	ctx := deadline(t)
-	for {
-		info, err := c.VM(ctx, vm)
-		if err == nil && info.State == want {
-			return info
+	return awaitVM(t, c, vm, "is "+string(want), func(info api.VM) bool { return info.State == want })
+}
+
+// awaitVM waits until the API shows a VM as it is wanted.
+func awaitVM(t *testing.T, c *client.Client, vm, what string, wanted func(api.VM) bool) (info api.VM) {
+	t.Helper()
+	var err error
+	so := false
+	defer func() {
+		if !so {
+			t.Logf("it is %+v, %v", info, err)
 		}
-		select {
-		case <-ctx.Done():
-			t.Fatalf("the VM did not become %s: %+v, %v", want, info, err)
-		case <-time.After(50 * time.Millisecond):
-		}
-	}
+	}()
+	await(t, "VM "+vm+" "+what, func() bool {
+		info, err = c.VM(deadline(t), vm)
+		so = err == nil && wanted(info)
+		return so
+	})
+	return info
 }
 
 // converse runs a script in a VM that answers lines with lines. Closing in ends

@@ -9,13 +9,11 @@ import (
 	"slices"
 	"strings"
 	"testing"
-	"time"
 
 	"golang.org/x/sys/unix"
 
 	"github.com/coppice-vm/coppice"
 	"github.com/coppice-vm/coppice/api"
-	"github.com/coppice-vm/coppice/client"
 	"github.com/coppice-vm/coppice/internal/reflink/reflinktest"
 )
 
@@ -105,17 +103,17 @@ func TestGuestWaitsForSpace(t *testing.T) {
 	free := fillPool(t)
 	sh(t, c, vm, "touch /dev/shm/go")
 	waits := func(info api.VM) bool { return strings.Contains(info.Reason, "waits for space in the pool") }
-	awaitVM(t, c, vm, waits)
+	awaitVM(t, c, vm, "waits for space", waits)
 	events, err := c.History(deadline(t), vm, 0)
 	if err != nil || !slices.ContainsFunc(events.Events, func(e api.Event) bool { return strings.Contains(e.Reason, "waits for space") }) {
 		t.Errorf("its history is %+v, %v", events, err)
 	}
-	awaitVM(t, c, asleep, func(info api.VM) bool { return info.Deleted })
-	awaitVM(t, c, vm, waits) // what an eviction gives back is not enough
+	awaitVM(t, c, asleep, "is evicted", func(info api.VM) bool { return info.Deleted })
+	awaitVM(t, c, vm, "waits again", waits) // what an eviction gives back is not enough
 	remove(t, c, other)
 
 	free()
-	awaitVM(t, c, vm, func(info api.VM) bool { return info.State == api.Running && info.Reason == "" })
+	awaitVM(t, c, vm, "runs on", func(info api.VM) bool { return info.State == api.Running && info.Reason == "" })
 	got := sh(t, c, vm, `until [ -e /dev/shm/done ]; do sleep 0.2; done; cat /dev/shm/done
 		stat -c %s /root/zeroes; tr -d '\0' </root/zeroes | wc -c; sha256sum --quiet -c /root/sums
 		dmesg | grep -iE 'I/O error|EXT4-fs (error|warning)|remount' || true`)
@@ -128,22 +126,5 @@ func TestGuestWaitsForSpace(t *testing.T) {
 	disk := filepath.Join(install.data.Pool(), "vms", vm, "disk.raw")
 	if out, err := exec.Command("e2fsck", "-fn", disk).CombinedOutput(); err != nil {
 		t.Errorf("its file system is not in order: %v\n%s", err, out)
-	}
-}
-
-// awaitVM waits until the API shows a VM as it is wanted.
-func awaitVM(t *testing.T, c *client.Client, vm string, wanted func(api.VM) bool) {
-	t.Helper()
-	ctx := deadline(t)
-	for {
-		info, err := c.VM(ctx, vm)
-		if err == nil && wanted(info) {
-			return
-		}
-		select {
-		case <-ctx.Done():
-			t.Fatalf("the VM is not as it was to be: %+v, %v", info, err)
-		case <-time.After(50 * time.Millisecond):
-		}
 	}
 }

@@ -191,15 +191,10 @@ func tagged(t *testing.T) (orders string, restore func()) {
 // awaitDeath waits until a daemon that is to die has.
 func awaitDeath(t *testing.T, pid int) {
 	t.Helper()
-	for end := time.Now().Add(callDeadline); ; time.Sleep(20 * time.Millisecond) {
+	await(t, "the daemon has come to the point and died", func() bool {
 		p, err := install.data.Daemon()
-		if errors.Is(err, host.ErrNoDaemon) || err == nil && p.PID != pid {
-			return
-		}
-		if time.Now().After(end) {
-			t.Fatal("the daemon never came to the point")
-		}
-	}
+		return errors.Is(err, host.ErrNoDaemon) || err == nil && p.PID != pid
+	})
 }
 
 // QEMU dies while the daemon is at points between two side effects. What was

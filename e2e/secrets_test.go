@@ -51,8 +51,10 @@ func TestSecretsStaySecret(t *testing.T) {
 		"the host's key": credentials.Key, "a key": key.Secret, "another account's key": other, "a token": token, "a wrong key": wrong,
 	}
 
+	host.does("ingress", vm, "private")
 	for _, secret := range secrets {
 		use(t, vm, secret)
+		signIn(t, vm, secret, secret != other && secret != wrong)
 		if secret != other && secret != wrong {
 			running := person{t, secret}.begin(vm, "root", "sleep 1000")
 			onCommandLines(t, secrets)
@@ -68,6 +70,10 @@ func TestSecretsStaySecret(t *testing.T) {
 	restartDaemon(t)
 
 	data := string(install.data)
+	sealing, err := os.ReadFile(install.data.Sessions())
+	if err != nil {
+		t.Fatal(err)
+	}
 	for name, secret := range secrets {
 		for _, file := range holding(t, data, secret) {
 			if file != install.data.Credentials() || secret != credentials.Key {
@@ -75,13 +81,49 @@ func TestSecretsStaySecret(t *testing.T) {
 			}
 		}
 	}
-	for _, name := range []string{install.data.Credentials(), install.data.SSHHostKey(), install.data.CA(), install.data.Database(), install.data.Log()} {
+	for _, name := range []string{install.data.Credentials(), install.data.SSHHostKey(), install.data.CA(), install.data.Sessions(), install.data.Database(), install.data.Log()} {
 		if info, err := os.Stat(name); err != nil || info.Mode().Perm()&0o077 != 0 {
 			t.Errorf("%s: %v, %v", name, info, err)
 		}
 	}
 	if private, err := os.ReadFile(install.data.SSHHostKey()); err != nil || len(holding(t, data, string(private))) != 1 {
 		t.Errorf("the gateway's key is elsewhere, too: %v", err)
+	}
+	if files := holding(t, data, string(sealing)); len(files) != 1 {
+		t.Errorf("the key that sessions are sealed with is in %q", files)
+	}
+}
+
+// signIn has a browser show a secret to a private VM, and use what it gets for it.
+func signIn(t *testing.T, vm, secret string, known bool) {
+	t.Helper()
+	at := ingressURL(vm, 3000)
+	browser := *ingressClient
+	browser.CheckRedirect = func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }
+	resp, err := browser.PostForm(at+"/.coppice/sign-in", url.Values{"secret": {secret}, "to": {"/"}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	resp.Body.Close()
+	if signedIn := resp.StatusCode == http.StatusSeeOther; signedIn != known {
+		t.Fatalf("signing in is answered %s", resp.Status)
+	}
+	if said := fmt.Sprint(resp.Header); strings.Contains(said, secret) {
+		t.Errorf("signing in is answered with the secret: %s", said)
+	}
+	req, err := http.NewRequestWithContext(deadline(t), "GET", at, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, cookie := range resp.Cookies() {
+		req.AddCookie(cookie)
+	}
+	if resp, err = browser.Do(req); err != nil {
+		t.Fatal(err)
+	}
+	resp.Body.Close()
+	if in := resp.StatusCode != http.StatusUnauthorized; in != known {
+		t.Errorf("who has signed in is answered %s", resp.Status)
 	}
 }
 
