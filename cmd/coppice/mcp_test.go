@@ -221,6 +221,7 @@ func TestMCPRefuses(t *testing.T) {
 	toServer, fromClient := io.Pipe()
 	toClient, fromServer := io.Pipe()
 	startMCP(t, serveTwin(t, t.TempDir()), toServer, fromServer, t.Output())
+	defer time.AfterFunc(time.Minute, func() { fromServer.Close() }).Stop()
 	answers := bufio.NewScanner(toClient)
 	for _, c := range []struct{ line, want string }{
 		{"what?", `{"error":{"code":-32700,`},
