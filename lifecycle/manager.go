@@ -73,6 +73,7 @@ const (
 	undoDeadline = 30 * time.Second
 	seeDeadline  = 10 * time.Second // to find out about a process after a restart
 	askDeadline  = 10 * time.Second // for a guest's agent to take a question
+	dropDeadline = 10 * time.Second // to remove what was made ahead when the daemon leaves
 )
 
 // A Manager keeps the VMs of a host. Its methods may be called concurrently.

@@ -92,8 +92,10 @@ func (m *Manager) adopt(s spare) work {
 
 // dropStocks removes what was made ahead, or was being made, and nobody took, and
 // what is there of the VMs that templates are made of: their rows are the next
-// daemon's to delete.
+// daemon's to delete. It gives up what hangs: a daemon that is told to leave does.
 func (m *Manager) dropStocks(ctx context.Context) {
+	ctx, cancel := context.WithTimeout(ctx, dropDeadline)
+	defer cancel()
 	for _, s := range m.spares.empty() {
 		s.session.Close()
 	}
