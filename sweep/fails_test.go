@@ -20,6 +20,8 @@ func TestFailsAtEveryPoint(t *testing.T) {
 	s := sweep{T: t, cradle: newCradle(t)}
 	errnos := []failpoint.Fault{
 		failpoint.Fault(syscall.EIO), failpoint.Fault(syscall.ENOSPC), failpoint.Fault(syscall.EMFILE), failpoint.Fault(syscall.ENOMEM),
+		// What Go does not try again where a call is not made by its own packages.
+		failpoint.Fault(syscall.EINTR), failpoint.Fault(syscall.EAGAIN),
 	}
 	turn := 0
 	s.over(func(step, _ failpoint.Step) []failpoint.Fault {

@@ -28,6 +28,7 @@ type stage struct {
 	*world
 	subject
 	others []coppice.VM // that were there before, to which nothing is being done
+	giveUp func()       // has who asks not wait any more
 }
 
 // ready brings a new world to where a scenario begins. The caller ends the world,

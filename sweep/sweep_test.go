@@ -13,7 +13,7 @@ import (
 )
 
 var (
-	abreast = flag.Int("abreast", 4, "how many worlds there are at a time")
+	abreast = flag.Int("abreast", 8, "how many worlds there are at a time")
 	all     = flag.Bool("all", false, "have every fault befall every step, also where that says nothing new")
 )
 
