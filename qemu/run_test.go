@@ -35,6 +35,7 @@ func TestRun(t *testing.T) {
 		{"is killed during a capture", killedInCapture},
 		{"outlives a daemon that dies capturing", daemonDies},
 		{"waits for space on a full disk", diskFull},
+		{"is captured while it waits for space", capturedWaiting},
 		{"is run by a QEMU that a link leads to", linked},
 	}
 	for _, tt := range tests {
@@ -297,6 +298,58 @@ func diskFull(t *testing.T, h *host, hypervisor *qemu.Hypervisor, m coppice.Mach
 	conn.Close()
 	if got := ask(t, r, "read", ""); got != "fill 20" {
 		t.Errorf("the disk holds %q", got)
+	}
+}
+
+// A guest that is captured while it waits for space has what it could not write
+// in its capture: it goes on writing when that is restored, and when it is itself
+// let go on, not before.
+func capturedWaiting(t *testing.T, h *host, hypervisor *qemu.Hypervisor, m coppice.Machine) {
+	r := start(t, hypervisor, m)
+	filler := filepath.Join(h.dir, "filler")
+	fill(t, h.dir, filler)
+	conn, err := r.DialAgent(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer conn.Close()
+	written := make(chan error, 1)
+	go func() {
+		_, err := examguest.Ask(t.Context(), conn, "write", "fill 20")
+		written <- err
+	}()
+	for what, changed := r.Waits(); what == ""; what, changed = r.Waits() {
+		select {
+		case <-changed:
+		case <-t.Context().Done():
+			t.Fatal("the guest does not wait")
+		}
+	}
+	if err := os.Remove(filler); err != nil {
+		t.Fatal(err)
+	}
+	c := h.newCapture()
+	if _, err := r.Capture(t.Context(), c, coppice.LeavePaused); err != nil {
+		t.Fatal(err)
+	}
+	child := start(t, hypervisor, h.restore(m, c))
+	if got := ask(t, child, "read", ""); got != "fill 20" {
+		t.Errorf("the disk of the child holds %q", got)
+	}
+	select {
+	case err := <-written:
+		t.Fatalf("a guest that was left paused writes (%v)", err)
+	default:
+	}
+	if err := r.Resume(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	if err := <-written; err != nil {
+		t.Error(err)
+	}
+	conn.Close()
+	if got := ask(t, r, "read", ""); got != "fill 20" {
+		t.Errorf("the disk of the parent holds %q", got)
 	}
 }
 
