@@ -24,6 +24,9 @@ type VM struct {
 	State        coppice.State
 	Memory, Disk string // what its guest keeps there
 	CPUs         string
+	// Late are commands that a guest may have got though who asked was told that the
+	// connection broke: each " VERB VALUE", done whenever the guest goes on, or never.
+	Late string
 }
 
 // New is a VM that was just created.
@@ -106,7 +109,9 @@ func (vm VM) next(c Call) []VM {
 	case c.Err != nil && (c.Verb == "keep" || c.Verb == "write"):
 		// The VM may have gone away under it, before or after.
 		woken := vm.awake()
-		return append(woken.does(c), vm, woken)
+		later := woken
+		later.Late += c.late()
+		return append(woken.does(c), vm, woken, later)
 	case c.Err != nil && (c.Verb == "kept" || c.Verb == "read" || c.Verb == "fork" || c.Verb == "snapshot"):
 		return []VM{vm, vm.awake()}
 	case c.Err != nil, vm.State == coppice.Absent && c.Verb != "delete":
@@ -115,7 +120,7 @@ func (vm VM) next(c Call) []VM {
 	switch c.Verb {
 	case "start":
 		if vm.State != coppice.Running && vm.State != coppice.Suspended {
-			vm.Memory = ""
+			vm = vm.off(coppice.Running)
 		}
 		vm.State = coppice.Running
 		return []VM{vm}
@@ -126,8 +131,8 @@ func (vm VM) next(c Call) []VM {
 			return []VM{vm}
 		}
 		ok := vm.State == coppice.Running || vm.State == coppice.Stopped
-		vm.CPUs, vm.Memory = c.Arg, ""
-		return vm.when(ok)
+		vm.CPUs = c.Arg
+		return vm.off(vm.State).when(ok)
 	case "suspend":
 		ok := vm.State == coppice.Running || vm.State == coppice.Suspended
 		vm.State = coppice.Suspended
@@ -138,7 +143,8 @@ func (vm VM) next(c Call) []VM {
 		if vm.State == coppice.Stopped {
 			return vm.when(c.Got == Seen("", vm.Disk))
 		}
-		return vm.when(c.Got == Seen(vm.Memory, vm.Disk))
+		memory, disk, _ := strings.Cut(c.Got, "|")
+		return vm.when(len(vm.sees("keep", memory)) > 0 && len(vm.sees("write", disk)) > 0)
 	}
 	return vm.awake().does(c)
 }
@@ -153,7 +159,7 @@ func (vm VM) when(ok bool) []VM {
 
 // off is what a VM is like that does not run any more.
 func (vm VM) off(state coppice.State) VM {
-	vm.State, vm.Memory = state, ""
+	vm.State, vm.Memory, vm.Late = state, "", ""
 	return vm
 }
 
@@ -167,18 +173,39 @@ func (vm VM) awake() VM {
 
 // does is next of a command in the guest, which runs.
 func (vm VM) does(c Call) []VM {
-	switch running := vm.State == coppice.Running; c.Verb {
+	if vm.State != coppice.Running {
+		return nil
+	}
+	switch c.Verb {
 	case "keep":
 		vm.Memory = c.Arg
-		return vm.when(running)
 	case "write":
 		vm.Disk = c.Arg
-		return vm.when(running)
 	case "kept":
-		return vm.when(running && c.Got == vm.Memory)
+		return vm.sees("keep", c.Got)
 	default:
-		return vm.when(running && c.Got == vm.Disk)
+		return vm.sees("write", c.Got)
 	}
+	return []VM{vm}
+}
+
+// late is what [VM.Late] has of a.
+func (a Act) late() string { return " " + a.Verb + " " + a.Arg }
+
+// sees is what a VM is like in which what is kept, or written, is value: none if it
+// cannot be.
+func (vm VM) sees(verb, value string) []VM {
+	is := &vm.Memory
+	if verb == "write" {
+		is = &vm.Disk
+	}
+	if *is == value {
+		return []VM{vm}
+	}
+	late := Act{Verb: verb, Arg: value}.late()
+	before, after, found := strings.Cut(vm.Late, late)
+	*is, vm.Late = value, before+after
+	return vm.when(found)
 }
 
 // searchTime is how long an order is looked for. What can be explained takes milliseconds;

@@ -3,24 +3,38 @@ package model
 import (
 	"slices"
 	"testing"
+	"time"
 
 	"github.com/google/go-cmp/cmp"
+
+	"github.com/coppice-vm/coppice"
 )
 
 // Check tells what can be from what cannot.
 func TestCheck(t *testing.T) {
 	keep := Call{Act: Act{Verb: "keep", Arg: "1"}, Begin: 0, End: 10}
+	kept := func(got string, begin, end time.Duration) Call {
+		return Call{Act: Act{Verb: "kept"}, Got: got, Begin: begin, End: end}
+	}
+	suspend := Call{Act: Act{Verb: "suspend"}, Begin: 11, End: 12}
+	broken := keep // while the VM is suspended
+	broken.End, broken.Err = 12, &coppice.Error{Code: coppice.CodeUnavailable}
 	for _, test := range []struct {
 		what  string
 		calls []Call
 		want  bool
 	}{
-		{"what was kept", []Call{keep, {Act: Act{Verb: "kept"}, Got: "1", Begin: 20, End: 30}}, true},
-		{"not yet kept", []Call{keep, {Act: Act{Verb: "kept"}, Got: "", Begin: 5, End: 30}}, true},
-		{"lost", []Call{keep, {Act: Act{Verb: "kept"}, Got: "", Begin: 20, End: 30}}, false},
-		{"kept over a suspend", []Call{keep, {Act: Act{Verb: "suspend"}, Begin: 11, End: 12}, {Act: Act{Verb: "kept"}, Got: "1", Begin: 20, End: 30}}, true},
-		{"kept over a stop", []Call{keep, {Act: Act{Verb: "stop"}, Begin: 11, End: 12}, {Act: Act{Verb: "start"}, Begin: 13, End: 14}, {Act: Act{Verb: "kept"}, Got: "1", Begin: 20, End: 30}}, false},
-		{"used when stopped", []Call{{Act: Act{Verb: "stop"}, Begin: 11, End: 12}, {Act: Act{Verb: "kept"}, Begin: 20, End: 30}}, false},
+		{"what was kept", []Call{keep, kept("1", 20, 30)}, true},
+		{"not yet kept", []Call{keep, kept("", 5, 30)}, true},
+		{"lost", []Call{keep, kept("", 20, 30)}, false},
+		{"kept over a suspend", []Call{keep, suspend, kept("1", 20, 30)}, true},
+		{"kept over a stop", []Call{keep, {Act: Act{Verb: "stop"}, Begin: 11, End: 12}, {Act: Act{Verb: "start"}, Begin: 13, End: 14}, kept("1", 20, 30)}, false},
+		{"used when stopped", []Call{{Act: Act{Verb: "stop"}, Begin: 11, End: 12}, kept("", 20, 30)}, false},
+		{"kept late", []Call{broken, suspend, kept("", 13, 14), kept("1", 15, 16)}, true},
+		{"kept late, seen in a fork", []Call{broken, suspend, kept("", 13, 14), {Act: Act{Verb: "fork"}, Got: Seen("1", New.Disk), Begin: 15, End: 16}, kept("", 17, 18)}, true},
+		{"kept late and not any more", []Call{broken, suspend, kept("1", 13, 14), kept("", 15, 16)}, false},
+		{"kept late, over a stop", []Call{broken, suspend, {Act: Act{Verb: "stop"}, Begin: 13, End: 14}, {Act: Act{Verb: "start"}, Begin: 15, End: 16}, kept("1", 17, 18)}, false},
+		{"kept what nobody did", []Call{broken, suspend, kept("2", 13, 14)}, false},
 		{"forked before", []Call{keep, {Act: Act{Verb: "fork"}, Got: Seen("", New.Disk), Begin: 11, End: 12}}, false},
 		{"started when deleted", []Call{{Act: Act{Verb: "delete"}, Begin: 1, End: 2}, {Act: Act{Verb: "start"}, Begin: 3, End: 4}}, false},
 	} {
