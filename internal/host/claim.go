@@ -1,6 +1,7 @@
 package host
 
 import (
+	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -8,6 +9,15 @@ import (
 	"time"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/coppice-vm/coppice/internal/failpoint"
+)
+
+var (
+	claimed     = failpoint.New("host/claim/locked")
+	claimOpen   = failpoint.New("host/claim/emptied")
+	claimNamed  = failpoint.New("host/claim/named")
+	claimClosed = failpoint.New("host/release/emptied")
 )
 
 var (
@@ -25,8 +35,9 @@ type Claim struct {
 	file *os.File
 }
 
-// Claim makes the calling process the only one that serves the directory, and
-// writes who it is to the pid file. [ErrClaimed] if there is one already.
+// Claim makes the calling process the only one that serves the directory, writes
+// who it is to the pid file, and removes the files that an earlier one did not
+// write to their end. [ErrClaimed] if there is one already.
 func (d Dir) Claim() (*Claim, error) {
 	// Opened without O_TRUNC: until the lock is ours, what it says is another's.
 	f, err := os.OpenFile(d.PIDFile(), os.O_RDWR|os.O_CREATE, 0o600)
@@ -45,6 +56,9 @@ func (d Dir) Claim() (*Claim, error) {
 	if err == nil {
 		err = c.write(self)
 	}
+	if err == nil {
+		err = d.clear()
+	}
 	if err != nil {
 		f.Close()
 		return nil, err
@@ -53,16 +67,25 @@ func (d Dir) Claim() (*Claim, error) {
 }
 
 func (c *Claim) write(p Process) error {
+	ctx := context.Background()
 	b, err := json.Marshal(p)
 	if err != nil {
+		return err
+	}
+	if err := claimed.Hit(ctx); err != nil {
 		return err
 	}
 	// In place: a rename would leave the lock on a file without a name.
 	if err := c.file.Truncate(0); err != nil {
 		return err
 	}
-	_, err = c.file.WriteAt(append(b, '\n'), 0)
-	return err
+	if err := claimOpen.Hit(ctx); err != nil {
+		return err
+	}
+	if _, err := c.file.WriteAt(append(b, '\n'), 0); err != nil {
+		return err
+	}
+	return claimNamed.Hit(ctx)
 }
 
 // Release gives the directory up. Calling it again does nothing.
@@ -71,7 +94,7 @@ func (c *Claim) Release() error {
 		return nil
 	}
 	// The file stays: removing it would race with the next claim.
-	err := errors.Join(c.file.Truncate(0), c.file.Close())
+	err := errors.Join(c.file.Truncate(0), claimClosed.Hit(context.Background()), c.file.Close())
 	c.file = nil
 	return err
 }

@@ -4,6 +4,7 @@
 package host
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"os"
@@ -11,6 +12,15 @@ import (
 	"strings"
 
 	"github.com/coppice-vm/coppice"
+	"github.com/coppice-vm/coppice/internal/failpoint"
+)
+
+var (
+	fileRemoved = failpoint.New("host/remove/file")
+	fileMade    = failpoint.New("host/write/made")
+	fileWritten = failpoint.New("host/write/written")
+	fileSynced  = failpoint.New("host/write/synced")
+	fileRenamed = failpoint.New("host/write/renamed")
 )
 
 // DefaultDir is the data directory when nothing else is said.
@@ -98,8 +108,14 @@ func (d Dir) Remove() error {
 			names = append(names, filepath.Base(m))
 		}
 	}
+	if err := d.clear(); err != nil {
+		return err
+	}
 	for _, name := range names {
 		if err := os.Remove(d.file(name)); err != nil && !errors.Is(err, os.ErrNotExist) {
+			return err
+		}
+		if err := fileRemoved.Hit(context.Background()); err != nil {
 			return err
 		}
 	}
@@ -126,23 +142,45 @@ func ReadOrMake(name string, content func() ([]byte, error)) ([]byte, error) {
 	return b, WriteFile(name, b)
 }
 
-// WriteFile replaces a file by data, atomically and durably, readable by its owner only.
+// WriteFile replaces a file by data, atomically and durably, readable by its owner
+// only. What a process leaves that dies meanwhile, the next [Dir.Claim] removes.
 func WriteFile(name string, data []byte) error {
 	f, err := os.CreateTemp(filepath.Dir(name), filepath.Base(name)+".*") // mode 0600
 	if err != nil {
 		return err
 	}
 	defer os.Remove(f.Name()) // fails after the rename, as it should
+	if err := write(f, data); err != nil {
+		return err
+	}
+	if err := os.Rename(f.Name(), name); err != nil {
+		return err
+	}
+	if err := fileRenamed.Hit(context.Background()); err != nil {
+		return err
+	}
+	dir, err := os.Open(filepath.Dir(name))
+	if err != nil {
+		return err
+	}
+	return errors.Join(dir.Sync(), dir.Close()) // which makes the name durable
+}
+
+// write makes data the content of a new file, durably, and closes it.
+func write(f *os.File, data []byte) (err error) {
+	defer func() { err = errors.Join(err, f.Close()) }()
+	ctx := context.Background()
+	if err := fileMade.Hit(ctx); err != nil {
+		return err
+	}
 	if _, err := f.Write(data); err != nil {
-		f.Close()
+		return err
+	}
+	if err := fileWritten.Hit(ctx); err != nil {
 		return err
 	}
 	if err := f.Sync(); err != nil {
-		f.Close()
 		return err
 	}
-	if err := f.Close(); err != nil {
-		return err
-	}
-	return os.Rename(f.Name(), name)
+	return fileSynced.Hit(ctx)
 }

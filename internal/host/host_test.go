@@ -16,6 +16,8 @@ import (
 	"time"
 
 	"github.com/google/go-cmp/cmp"
+
+	"github.com/coppice-vm/coppice"
 )
 
 // The test binary is also the daemon that the tests start, with the arguments
@@ -347,7 +349,7 @@ func TestRemove(t *testing.T) {
 		if err := errors.Join(claim.Release(), d.SetImage("i"), d.WriteCredentials(Credentials{}), keyErr, os.Mkdir(d.Run(), 0o700), os.Mkdir(d.Certificates(), 0o700)); err != nil {
 			t.Fatal(err)
 		}
-		for _, name := range []string{d.Database(), d.Database() + "-wal", d.Log(), d.Log() + ".1", d.Run() + "/console", d.CA(), d.Sessions(), d.Certificates() + "/a.example.com.key", d.Accelerator()} {
+		for _, name := range []string{d.Database(), d.Database() + "-wal", d.Log(), d.Log() + ".1", d.Run() + "/console", d.CA(), d.Sessions(), d.Certificates() + "/a.example.com.key", d.Accelerator(), d.CA() + ".123", string(d) + "/upload-456"} {
 			if err := os.WriteFile(name, nil, 0o600); err != nil {
 				t.Fatal(err)
 			}
@@ -376,6 +378,66 @@ func TestRemove(t *testing.T) {
 	}
 	if entries, err := os.ReadDir(string(d)); err != nil || len(entries) != 1 {
 		t.Errorf("left: %v, %v; want only the stranger's file", entries, err)
+	}
+}
+
+// What was not written to its end is listed, may be erased, and goes with the next
+// claim; nothing else is.
+func TestUnfinished(t *testing.T) {
+	d := Dir(t.TempDir())
+	if err := os.MkdirAll(d.Certificates()+"/authority/a.example.com", 0o700); err != nil {
+		t.Fatal(err)
+	}
+	ours := []string{d.Certificates() + "/authority/a.example.com/123", d.Credentials() + ".123", d.SSHHostKey() + ".123", string(d) + "/upload-123"}
+	others := []string{d.Certificates() + "/authority/a.example.com/a.example.com.key", d.Credentials(), d.Credentials() + ".old", string(d) + "/123"}
+	fill := func() {
+		for _, name := range append(ours, others...) {
+			if err := os.WriteFile(name, []byte("secret"), 0o600); err != nil {
+				t.Fatal(err)
+			}
+		}
+	}
+	listed := func() (names []string) {
+		traces, err := d.Traces(t.Context())
+		if err != nil {
+			t.Error(err)
+		}
+		for _, trace := range traces {
+			if trace.Kind != coppice.TraceUnfinished || !trace.Disposable {
+				t.Errorf("%+v", trace)
+			}
+			names = append(names, trace.Name)
+		}
+		slices.Sort(names)
+		return names
+	}
+	fill()
+	if got := listed(); !slices.Equal(got, ours) {
+		t.Errorf("listed %q, want %q", got, ours)
+	}
+	for _, name := range ours {
+		if err := errors.Join(d.Erase(t.Context(), coppice.Trace{Name: name}), d.Erase(t.Context(), coppice.Trace{Name: name})); err != nil {
+			t.Errorf("erase, twice: %v", err)
+		}
+	}
+	for _, name := range others {
+		if d.Erase(t.Context(), coppice.Trace{Name: name}) == nil {
+			t.Errorf("%s was erased, or so it says", name)
+		}
+	}
+	fill()
+	claim, err := d.Claim()
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer claim.Release()
+	if got := listed(); len(got) > 0 {
+		t.Errorf("after a claim there are %q", got)
+	}
+	for _, name := range others {
+		if _, err := os.Stat(name); err != nil {
+			t.Error(err)
+		}
 	}
 }
 
