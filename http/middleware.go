@@ -5,6 +5,7 @@ import (
 	"crypto/rand"
 	"encoding/hex"
 	"fmt"
+	"log/slog"
 	"net/http"
 	"runtime/debug"
 	"slices"
@@ -49,12 +50,22 @@ func (s *Server) logged(next http.Handler) http.Handler {
 			}
 			route := chi.RouteContext(r.Context()).RoutePattern()
 			answered(route, rec.status, rec.code)
-			s.config.Log.Info("request", "trace", traceOf(r.Context()), "method", r.Method, "path", r.URL.Path,
+			s.config.Log.Log(r.Context(), levelOf(r.Method, rec.status), "request", "trace", traceOf(r.Context()), "method", r.Method, "path", r.URL.Path,
 				"status", rec.status, "took", ended.Sub(began).Round(time.Microsecond))
 			s.config.Metrics.Answered(r.Method, route, rec.status, rec.begun.Sub(began))
 		}()
 		next.ServeHTTP(w, r)
 	})
+}
+
+// levelOf returns the level at which a request is logged. Who only looks, which
+// a page that is left open does all the time, must not hide what was done. A
+// WebSocket begins with a GET too, but what goes over it does something.
+func levelOf(method string, status int) slog.Level {
+	if method == http.MethodGet && status < 400 && status != http.StatusSwitchingProtocols {
+		return slog.LevelDebug
+	}
+	return slog.LevelInfo
 }
 
 // recovered answers for a handler that panicked.

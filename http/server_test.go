@@ -283,3 +283,29 @@ func TestAnswerBegins(t *testing.T) {
 		})
 	}
 }
+
+// A page that is left open looks every few seconds: that must not fill the log.
+func TestLookingIsNotLogged(t *testing.T) {
+	for name, tt := range map[string]struct {
+		method string
+		status int
+		logged bool
+	}{
+		"a look":            {"GET", http.StatusOK, false},
+		"nothing is new":    {"GET", http.StatusNotModified, false},
+		"a look that fails": {"GET", http.StatusNotFound, true},
+		"a WebSocket":       {"GET", http.StatusSwitchingProtocols, true},
+		"a change":          {"POST", http.StatusOK, true},
+	} {
+		t.Run(name, func(t *testing.T) {
+			var log bytes.Buffer
+			s := &Server{config: Config{Metrics: noMetrics{}, Traces: noTraces{}, Log: slog.New(slog.NewTextHandler(&log, nil))}, slowest: tolerated}
+			r := chi.NewRouter()
+			r.With(s.trace, s.logged).HandleFunc("/", func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(tt.status) })
+			r.ServeHTTP(httptest.NewRecorder(), httptest.NewRequest(tt.method, "/", nil))
+			if got := strings.Contains(log.String(), "msg=request"); got != tt.logged {
+				t.Errorf("logged %v: %q", got, log.String())
+			}
+		})
+	}
+}

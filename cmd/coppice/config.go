@@ -111,7 +111,7 @@ func (c *config) settings() []setting {
 		{"evict-until", "COPPICE_EVICT_UNTIL", "5G",
 			"space left in the pool at which that ends", &c.evictUntil, sizeOrNone},
 		{"log-level", "COPPICE_LOG_LEVEL", "info",
-			"debug, info, warn or error", &c.logLevel, oneOf("debug", "info", "warn", "error")},
+			"debug, info, warn or error; a request that only looks and succeeds is logged at debug", &c.logLevel, oneOf("debug", "info", "warn", "error")},
 		{"log-format", "COPPICE_LOG_FORMAT", "text",
 			"text or json", &c.logFormat, oneOf("text", "json")},
 	}

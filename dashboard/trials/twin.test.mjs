@@ -179,6 +179,27 @@ test("what happens elsewhere is seen without being asked for", async () => {
   assert.deepEqual([...page.faults, ...other.faults], []);
 });
 
+test("nobody looks while the page is hidden, and at once when it is seen again", async () => {
+  const page = await open(browser);
+  await page.clock.install();
+  await signIn(page);
+  await page.getByRole("link", { name: "hello", exact: true }).waitFor();
+  const hide = (hidden) => page.evaluate((hidden) => {
+    Object.defineProperty(document, "hidden", { value: hidden, configurable: true });
+    document.dispatchEvent(new Event("visibilitychange"));
+  }, hidden);
+  const looks = [];
+  page.on("request", (request) => looks.push(request.url()));
+  const looked = () => page.waitForResponse((response) => response.url().endsWith("/v1/vms"));
+  await Promise.all([looked(), page.clock.runFor(6000)]); // as it does while it is seen
+  await hide(true);
+  looks.length = 0;
+  await page.clock.runFor(60000);
+  assert.deepEqual(looks, []);
+  await Promise.all([looked(), hide(false)]);
+  assert.deepEqual(page.faults, []);
+});
+
 test("the keyboard reaches everything", async () => {
   const page = await open(browser);
   await signIn(page);

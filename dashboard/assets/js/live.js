@@ -1,5 +1,6 @@
-// What is known of the VMs, kept as it is: the API's stream of events says that
-// something has happened, and a look now and then finds what is in flight.
+// What is known of the VMs, kept as it is: the API's stream of events says when
+// something has happened, and a look now and then finds what has only begun.
+// Nobody looks while the page is hidden.
 
 import { useEffect, useState } from "../vendor/preact.js";
 import { events, get } from "./api.js";
@@ -75,9 +76,19 @@ export async function during(id, word, work) {
   }
 }
 
-const sleep = (ms, signal) => new Promise((resolve) => {
-  const timer = setTimeout(resolve, ms);
-  signal.addEventListener("abort", () => { clearTimeout(timer); resolve(); });
+/** Waits, and longer while the page is hidden; not at all once it is seen again, or at the signal. */
+const pause = (ms, signal) => new Promise((resolve) => {
+  const over = new AbortController();
+  const end = () => {
+    clearTimeout(timer);
+    over.abort();
+    resolve();
+  };
+  const unlessHidden = () => document.hidden || end();
+  const timer = setTimeout(unlessHidden, ms);
+  document.addEventListener("visibilitychange", unlessHidden, { signal: over.signal });
+  signal.addEventListener("abort", end, { signal: over.signal });
+  if (signal.aborted) end();
 });
 
 /** Keeps what is known fresh until the signal. */
@@ -89,26 +100,34 @@ export function follow(signal) {
 }
 
 async function listen(signal) {
-  let last;
+  let last, news = {}, told;
+  // Many things happen at once when many VMs are forked: they are told together.
+  const tell = () => {
+    told = undefined;
+    happened.set({ ...happened.get(), ...news });
+    news = {};
+    if (!document.hidden) refresh();
+  };
   while (!signal.aborted) {
     try {
       const headers = last ? { "Last-Event-ID": last } : {};
       for await (const event of events("/v1/events", { signal, headers })) {
         if (!event) continue;
         last = event.id;
-        happened.set({ ...happened.get(), [event.data.vmId]: event.data });
-        refresh();
+        news[event.data.vmId] = event.data;
+        told ??= setTimeout(tell, 100);
       }
     } catch { /* the look now and then says what is wrong */ }
-    await sleep(2000, signal);
+    await pause(2000, signal);
   }
+  clearTimeout(told);
 }
 
 async function look(signal) {
   while (!signal.aborted) {
-    if (!document.hidden) await refresh();
+    await refresh();
     const busy = Object.keys(doing.get()).length > 0 || machines.get()?.some((vm) => transient.includes(vm.state));
-    await sleep(busy ? 700 : 1000, signal);
+    await pause(busy || trouble.get() ? 1000 : 5000, signal);
   }
 }
 
@@ -118,8 +137,8 @@ export function usePolling(look, ms, deps = []) {
     const abort = new AbortController();
     (async () => {
       while (!abort.signal.aborted) {
-        if (!document.hidden) await look(abort.signal);
-        await sleep(ms, abort.signal);
+        await look(abort.signal);
+        await pause(ms, abort.signal);
       }
     })();
     return () => abort.abort();
