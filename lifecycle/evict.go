@@ -11,9 +11,6 @@ import (
 	"github.com/coppice-vm/coppice"
 )
 
-// evictEvery is how often the pool is looked at.
-const evictEvery = 10 * time.Second
-
 // An Eviction says when VMs that do not run make room for those that do.
 type Eviction struct {
 	// BelowMiB is how little storage is left when it begins; 0 is never.
@@ -30,7 +27,7 @@ type victim struct {
 
 // watchStorage evicts VMs whenever storage is short, until the daemon leaves.
 func (m *Manager) watchStorage() {
-	timer := time.NewTicker(evictEvery)
+	timer := time.NewTicker(m.Pace.Evict)
 	defer timer.Stop()
 	for {
 		if err := m.relieve(m.base); err != nil && m.base.Err() == nil {

@@ -9,6 +9,7 @@
 package lifecycle
 
 import (
+	"cmp"
 	"context"
 	"log/slog"
 	"sync"
@@ -62,6 +63,28 @@ type Config struct {
 	StartAgain bool
 	// KeepHistory is how long the history of a VM is kept after it was deleted.
 	KeepHistory time.Duration
+	// Pace is how long is waited where nothing says that it need not be. What is 0
+	// is as hosts want it; tests are in a hurry.
+	Pace Pace
+}
+
+// A Pace says how long is waited at places where nothing can be waited for.
+type Pace struct {
+	// Evict is how often the pool is looked at.
+	Evict time.Duration
+	// Stock is how long nothing must have been taken of what is made ahead before
+	// more is: a guest that is in use goes before one that may be.
+	Stock time.Duration
+	// Drop bounds the removal of what was made ahead when the daemon leaves.
+	Drop time.Duration
+}
+
+func (p Pace) orDefault() Pace {
+	return Pace{
+		Evict: cmp.Or(p.Evict, 10*time.Second),
+		Stock: cmp.Or(p.Stock, time.Second),
+		Drop:  cmp.Or(p.Drop, 10*time.Second),
+	}
 }
 
 // Deadlines by which work is given up. They bound what hangs; nothing that
@@ -73,7 +96,6 @@ const (
 	undoDeadline = 30 * time.Second
 	seeDeadline  = 10 * time.Second // to find out about a process after a restart
 	askDeadline  = 10 * time.Second // for a guest's agent to take a question
-	dropDeadline = 10 * time.Second // to remove what was made ahead when the daemon leaves
 )
 
 // A Manager keeps the VMs of a host. Its methods may be called concurrently.
@@ -134,10 +156,11 @@ func Open(ctx context.Context, config Config) (*Manager, error) {
 	if config.Observer == nil {
 		config.Observer = nobody{}
 	}
+	config.Pace = config.Pace.orDefault()
 	m := &Manager{
 		Config: config,
-		spares: newStock[spare](config.Spares),
-		husks:  newStock[coppice.VMID](config.Husks),
+		spares: newStock[spare](config.Spares, config.Pace.Stock),
+		husks:  newStock[coppice.VMID](config.Husks, config.Pace.Stock),
 		vms:    map[coppice.VMID]*entry{},
 		held:   map[coppice.CaptureID]int{},
 

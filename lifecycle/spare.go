@@ -94,7 +94,7 @@ func (m *Manager) adopt(s spare) work {
 // what is there of the VMs that templates are made of: their rows are the next
 // daemon's to delete. It gives up what hangs: a daemon that is told to leave does.
 func (m *Manager) dropStocks(ctx context.Context) {
-	ctx, cancel := context.WithTimeout(ctx, dropDeadline)
+	ctx, cancel := context.WithTimeout(ctx, m.Pace.Drop)
 	defer cancel()
 	for _, s := range m.spares.empty() {
 		s.session.Close()

@@ -6,24 +6,20 @@ import (
 	"time"
 )
 
-const (
-	// stockQuiet is how long nothing must have been taken before more is made: a
-	// guest that is in use goes before one that may be.
-	stockQuiet = time.Second
-	stockRetry = time.Minute // after something could not be made
-)
+const stockRetry = time.Minute // after something could not be made
 
 // A stock is things made ahead, so that whoever needs one finds it.
 type stock[T any] struct {
 	want  int
+	quiet time.Duration // when something has been taken, before more is made
 	taken chan struct{} // holds a token when something has been taken
 
 	mu    sync.Mutex
 	items []T
 }
 
-func newStock[T any](want int) *stock[T] {
-	return &stock[T]{want: want, taken: make(chan struct{}, 1)}
+func newStock[T any](want int, quiet time.Duration) *stock[T] {
+	return &stock[T]{want: want, quiet: quiet, taken: make(chan struct{}, 1)}
 }
 
 // keep makes things whenever there are fewer than there should be, until ctx
@@ -36,7 +32,7 @@ func (s *stock[T]) keep(ctx context.Context, make func(context.Context) (T, erro
 		case <-ctx.Done():
 			return
 		case <-s.taken:
-			wait.Reset(stockQuiet)
+			wait.Reset(s.quiet)
 		case <-wait.C:
 			if s.full() {
 				continue

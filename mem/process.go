@@ -88,10 +88,14 @@ type run struct {
 func (r *run) Wait(ctx context.Context) (coppice.Exit, error) {
 	select {
 	case <-r.p.ended:
-		return r.p.exit, nil
 	case <-ctx.Done():
-		return coppice.Exit{}, context.Cause(ctx)
+		select {
+		case <-r.p.ended: // which says more
+		default:
+			return coppice.Exit{}, context.Cause(ctx)
+		}
 	}
+	return r.p.exit, nil
 }
 
 // Waits implements [coppice.Run].

@@ -543,14 +543,17 @@ func hasSize(ctx context.Context, w *world, s subject) error {
 
 func resize(ctx context.Context, w *world, s subject) error {
 	disk, memory := newSize.DiskMiB, newSize.MemoryMiB
-	vm, err := w.Resize(ctx, alice, s.vm.ID, coppice.ResizeSpec{DiskMiB: &disk, MemoryMiB: &memory, DiscardMemory: true})
-	for coppice.CodeOf(err) == coppice.CodeConflict && pause(ctx) == nil { // what became of an earlier one is being seen to
-		vm, err = w.Resize(ctx, alice, s.vm.ID, coppice.ResizeSpec{DiskMiB: &disk, MemoryMiB: &memory, DiscardMemory: true})
+	for {
+		vm, err := w.Resize(ctx, alice, s.vm.ID, coppice.ResizeSpec{DiskMiB: &disk, MemoryMiB: &memory, DiscardMemory: true})
+		switch code := coppice.CodeOf(err); {
+		case err == nil && vm.Size != newSize:
+			return fmt.Errorf("it was resized to %+v", vm.Size)
+		case err == nil, code != coppice.CodeConflict && code != coppice.CodeVMNotRunning:
+			return err
+		case pause(ctx) != nil: // what became of an earlier one is not seen to
+			return err
+		}
 	}
-	if err == nil && vm.Size != newSize {
-		return fmt.Errorf("it was resized to %+v", vm.Size)
-	}
-	return err
 }
 
 func optimize(ctx context.Context, w *world, s subject) error {

@@ -13,6 +13,7 @@ import (
 	"net"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -162,6 +163,7 @@ func (w *world) openWith(begin func(*failpoint.Life)) error {
 		Store: w.db, Captures: w.db, Quotas: w.db, History: w.db, Hypervisor: w.hv, Pool: w.files, Network: w.net, Guest: guest{}, Gauge: w.gauge,
 		Egress: coppice.EgressOpen, Eviction: lifecycle.Eviction{BelowMiB: 1000, UntilMiB: 2000}, Budget: lifecycle.Budget{StorageReserveMiB: 10},
 		Log: log, VMM: "twin", Image: image, Size: defaultSize, Spares: w.stocks, Husks: w.stocks, HostBoot: fmt.Sprintf("boot %d", w.boots), StartAgain: w.startAgain, KeepHistory: time.Hour,
+		Pace: lifecycle.Pace{Evict: 200 * time.Millisecond, Stock: 20 * time.Millisecond, Drop: time.Second},
 	}
 	guarded := w.config
 	guarded.Store, guarded.Captures = failports.Store(w.life, w.db), failports.Captures(w.life, w.db)
@@ -318,20 +320,21 @@ func (w *world) audit(ctx context.Context) (wrong []string, err error) {
 	if err != nil {
 		return nil, err
 	}
-	lost := map[coppice.VMID]bool{}
+	lost, known := map[coppice.VMID]bool{}, map[coppice.VMID]bool{}
 	for _, vm := range rows {
-		lost[vm.ID] = vm.State == coppice.Failed
+		lost[vm.ID], known[vm.ID] = vm.State == coppice.Failed, true
 		if vm.Verb != coppice.Idle {
 			wrong = append(wrong, fmt.Sprintf("VM %s is %s and its %s is in flight", vm.ID, vm.State, vm.Verb))
 		} else if vm.State == coppice.Running && w.over(ctx, vm.ID) {
 			wrong = append(wrong, fmt.Sprintf("VM %s is running, and its guest has ended", vm.ID))
 		}
 	}
-	inspect := func(ctx context.Context) ([]coppice.Discrepancy, error) { return lifecycle.Inspect(ctx, w.config) }
+	found, err := lifecycle.Inspect(ctx, w.config)
 	if w.stocks > 0 { // only the daemon knows what is made ahead
-		inspect = func(ctx context.Context) ([]coppice.Discrepancy, error) { return w.Audit(ctx, false) }
+		found = slices.DeleteFunc(found, func(d coppice.Discrepancy) bool { return !known[d.VM] })
+		others, auditErr := w.Audit(ctx, false)
+		found, err = append(found, others...), errors.Join(err, auditErr)
 	}
-	found, err := inspect(ctx)
 	for _, d := range found {
 		if d.Missing && lost[d.VM] {
 			continue // what a delete had removed when it failed
