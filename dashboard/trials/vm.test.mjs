@@ -30,7 +30,7 @@ test("a machine is made, and runs", async () => {
   await signIn(page);
   await page.getByRole("button", { name: "New machine" }).first().click();
   await page.getByRole("dialog").getByLabel("Name").fill("sapling");
-  await page.getByLabel("When idle for").selectOption({ label: "never mind" });
+  await page.getByLabel("Idle timeout").selectOption({ label: "none: it runs on" });
   await button("Create").click();
   await page.getByRole("heading", { name: "sapling", level: 1 }).waitFor();
   await state("running").waitFor();

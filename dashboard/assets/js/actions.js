@@ -1,7 +1,7 @@
 // What may be done with a machine: a button for each step that its state allows,
 // and the questions that come before.
 
-import { useEffect, useState } from "../vendor/preact.js";
+import { useEffect, useLayoutEffect, useRef, useState } from "../vendor/preact.js";
 import { get, post, send, vmPath } from "./api.js";
 import { doing, during, lifecycle } from "./live.js";
 import { IdleFields, cpus, idleOf, memories } from "./machines.js";
@@ -16,7 +16,7 @@ const actions = [
   { ask: "snapshot", icon: "camera", title: () => "Snapshot", open: takeSnapshot },
   { ask: "resize", icon: "resize", title: () => "Resize", open: resizeMachine },
   { ask: "kill", icon: "kill", title: () => "Kill", open: killMachine },
-  { ask: "delete", icon: "trash", title: () => "Delete", danger: true, open: deleteMachine },
+  { ask: "delete", icon: "trash", title: () => "Delete", danger: true, open: (vm) => deleteMachine(vm) },
 ];
 
 /** What may be asked of a VM now: in a state that passes only what cuts it short. */
@@ -26,20 +26,34 @@ export function allowed(vm, steps) {
   return passing ? from(passing).filter((ask) => ask === "kill" || ask === "delete") : from(vm.state);
 }
 
+/** Whether what is asked deletes the VM instead: ephemeral ones are not kept. */
+export const endsIt = (vm, ask) => vm.persistence?.type === "ephemeral" && (vm.persistence.deleteEvent === "OnStop" ? ["stop", "kill"] : ["suspend"]).includes(ask);
+
 export function Actions({ vm }) {
   const steps = lifecycle.use();
   const busy = doing.use()[vm.id];
   const can = allowed(vm, steps);
   const shown = actions.filter((a) => can.includes(a.ask));
   const first = shown.find((a) => a.primary);
-  return html`<div class="actions" role="group" aria-label="What may be done next">
-    ${shown.map((a) => html`<${Button} key=${a.ask} icon=${a.icon} kind=${a === first ? "primary" : a.danger ? "danger" : ""}
-      disabled=${busy && !["kill", "delete"].includes(a.ask)}
-      onClick=${() => (a.open ? a.open(vm) : attempt(() => simply(vm, a)))}>${a.title(vm)}</${Button}>`)}
+  const group = useRef();
+  // The button that has the focus may go with what it has done. The focus stays near.
+  const inside = group.current?.contains(document.activeElement);
+  useLayoutEffect(() => { if (inside && document.activeElement === document.body) group.current.focus(); });
+  return html`<div class="actions" role="group" aria-label="What may be done next" tabindex="-1" ref=${group}>
+    ${shown.map((a) => {
+      const wait = busy && !["kill", "delete"].includes(a.ask);
+      return html`<${Button} key=${a.ask} icon=${a.icon} kind=${a === first ? "primary" : a.danger ? "danger" : ""} aria-disabled=${wait ? "true" : undefined}
+        onClick=${() => !wait && start(vm, a)}>${a.title(vm)}</${Button}>`;
+    })}
   </div>`;
 }
 
-const simply = (vm, { ask, word }) => during(vm.id, word, () => post(vmPath(vm.id, `/${ask}`)));
+function start(vm, { ask, word, title, open }) {
+  const done = () => send("POST", vmPath(vm.id, `/${ask}`));
+  if (endsIt(vm, ask)) deleteMachine(vm, `${title(vm)} ${nameOf(vm)}, which deletes it?`, done);
+  else if (open) open(vm);
+  else attempt(() => during(vm.id, word, done));
+}
 
 const number = (v) => (v ? Number(v) : undefined);
 
@@ -58,12 +72,12 @@ function Fork({ vm, onClose }) {
     location.hash = "#/tree";
   };
   return html`<${Dialog} title=${`Fork ${nameOf(vm)}`} action=${`Fork into ${Number(count) || "…"}`} ready=${Number(count) >= 1 && Number(count) <= 100} onSubmit=${fork} onClose=${onClose}>
-    <p class="quiet">${vm.state === "stopped" ? "The forks boot from copies of its disk." : "The forks go on from where it is now, memory and processes too. It goes on itself."}</p>
+    <p class="quiet">${vm.state === "stopped" ? "The forks boot from copies of its disk." : "Each fork goes on from where it is now, memory and processes too; so does it."}</p>
     <div class="fields">
       <${Field} label="How many"><input name="count" data-first type="number" min="1" max="100" value=${count} onInput=${(e) => setCount(e.target.value)} /></${Field}>
-      <${Field} label="Name"><input name="name" maxlength="90" placeholder="none" autocomplete="off" spellcheck=${false} /></${Field}>
+      <${Field} label="Name" hint=${Number(count) > 1 ? "Numbered: name-1, name-2 …" : "Optional."}><input name="name" maxlength="90" autocomplete="off" spellcheck=${false} /></${Field}>
     </div>
-    <${IdleFields} usual=${`as ${nameOf(vm)}`} kept=${`as is done with ${nameOf(vm)}`} />
+    <${IdleFields} usual="the same" kept="the same" />
   </${Dialog}>`;
 }
 
@@ -73,8 +87,8 @@ function takeSnapshot(vm) {
     toast("The snapshot is kept. New machines can start from it.");
   };
   dialog.set((close) => html`<${Dialog} title=${`Snapshot of ${nameOf(vm)}`} action="Take it" onSubmit=${take} onClose=${close}>
-    <p class="quiet">What it is now is kept, and outlives it.</p>
-    <${Field} label="Name"><input name="name" data-first maxlength="100" autocomplete="off" spellcheck=${false} /></${Field}>
+    <p class="quiet">Its disk${vm.state === "stopped" ? "" : " and its memory"} as they are now, kept apart from it: new machines can start from there.</p>
+    <${Field} label="Name" hint="Optional."><input name="name" data-first maxlength="100" autocomplete="off" spellcheck=${false} /></${Field}>
   </${Dialog}>`);
 }
 
@@ -108,12 +122,12 @@ function killMachine(vm) {
   </${Dialog}>`);
 }
 
-export function deleteMachine(vm) {
-  dialog.set((close) => html`<${Delete} vm=${vm} onClose=${close} />`);
+function deleteMachine(vm, title = `Delete ${nameOf(vm)}?`, done = () => send("DELETE", vmPath(vm.id))) {
+  dialog.set((close) => html`<${Delete} vm=${vm} title=${title} done=${done} onClose=${close} />`);
 }
 
 /** Asks before a machine is deleted, and names what is lost. */
-function Delete({ vm, onClose }) {
+function Delete({ vm, title, done, onClose }) {
   const [node, setNode] = useState();
   const [children, setChildren] = useState(0);
   const [mappings, setMappings] = useState([]);
@@ -125,11 +139,11 @@ function Delete({ vm, onClose }) {
     get("/domains/v1/mappings").then((all) => setMappings((all.mappings ?? all).filter((m) => m.vmId === vm.id)), () => {});
   }, []);
   const remove = async () => {
-    await during(vm.id, "Deleting", () => send("DELETE", vmPath(vm.id)));
+    await during(vm.id, "Deleting", done);
     toast(`${nameOf(vm)} is deleted.`);
     if (location.hash.startsWith(`#/vm/${vm.id}`)) location.hash = "#/";
   };
-  return html`<${Dialog} title=${`Delete ${nameOf(vm)}?`} action=${`Delete ${nameOf(vm)}`} danger onSubmit=${remove} onClose=${onClose}>
+  return html`<${Dialog} title=${title} action=${`Delete ${nameOf(vm)}`} danger onSubmit=${remove} onClose=${onClose}>
     <p>This cannot be undone. Lost for good:</p>
     <ul>
       <li>its disk of ${mib(vm.sizing.rootfsSizeMb)}${node && html`, of which <b>${bytes(node.disk.ownBytes)}</b> are nowhere else`}</li>

@@ -22,7 +22,7 @@ export function onSignedOut(f) { lost = f; }
 export function signedIn() { return localStorage.getItem(kept) !== null; }
 
 export async function signIn(key) {
-  const response = await fetch("/auth/v1/browser-session", { method: "POST", headers: { Authorization: `Bearer ${key}` } });
+  const response = await reach("/auth/v1/browser-session", { method: "POST", headers: { Authorization: `Bearer ${key}` } });
   const body = await response.json().catch(() => ({}));
   if (!response.ok) throw new Refusal(response.status, body);
   localStorage.setItem(kept, body.session);
@@ -41,6 +41,16 @@ function forget() {
   lost();
 }
 
+/** Is fetch, and says in words that nobody answered. */
+async function reach(path, init) {
+  try {
+    return await fetch(path, init);
+  } catch (err) {
+    if (err.name === "AbortError") throw err;
+    throw new Refusal(0, { code: "UNREACHABLE", message: "The daemon does not answer. On its host, coppice doctor says why." });
+  }
+}
+
 /** Sends a request and returns its answer, which is a success. */
 export async function send(method, path, { body, headers = {}, signal } = {}) {
   const init = { method, signal, headers: { "X-Coppice-Session": localStorage.getItem(kept) ?? "", ...headers } };
@@ -50,13 +60,7 @@ export async function send(method, path, { body, headers = {}, signal } = {}) {
     init.body = JSON.stringify(body);
     init.headers["Content-Type"] = "application/json";
   }
-  let response;
-  try {
-    response = await fetch(path, init);
-  } catch (err) {
-    if (err.name === "AbortError") throw err;
-    throw new Refusal(0, { code: "UNREACHABLE", message: "The daemon cannot be reached. Is it running? Try: coppice doctor" });
-  }
+  const response = await reach(path, init);
   if (response.ok) return response;
   const refusal = new Refusal(response.status, await response.json().catch(() => ({})));
   if (response.status === 401) forget();

@@ -2,7 +2,7 @@
 
 import { useEffect, useRef, useState } from "../vendor/preact.js";
 import { events, vmPath } from "./api.js";
-import { bytes, html } from "./ui.js";
+import { bytes, html, plural } from "./ui.js";
 
 const kept = 120; // samples, one a second
 
@@ -46,8 +46,8 @@ export function Charts({ vm }) {
   const last = samples.at(-1);
   const cpus = last?.cpu.count ?? vm.sizing.vcpuCount;
   const charts = [
-    { title: "CPU", lines: [rates(samples, (s) => s.cpu.usedSeconds * 100)], show: percent, least: 100, note: `of ${cpus * 100} %` },
-    { title: "Memory", lines: [samples.map((s) => s.memory.ownBytes)], show: bytes, least: 2 ** 26, note: last && `its own, and ${bytes(last.memory.sharedBytes)} shared` },
+    { title: "CPU", lines: [rates(samples, (s) => (s.cpu.usedSeconds * 100) / cpus)], show: percent, least: 100, note: `of ${plural(cpus, "vCPU")}` },
+    { title: "Memory", lines: [samples.map((s) => s.memory.ownBytes)], show: bytes, least: 2 ** 26, note: last && `own, and ${bytes(last.memory.sharedBytes)} shared` },
     { title: "Network", lines: [rates(samples, (s) => s.network.receivedBytes), rates(samples, (s) => s.network.sentBytes)], names: ["in", "out"], show: perSecond, least: 2 ** 14 },
     { title: "Disk", lines: [rates(samples, (s) => s.disk.readBytes), rates(samples, (s) => s.disk.writtenBytes)], names: ["read", "written"], show: perSecond, least: 2 ** 20 },
   ];
@@ -63,7 +63,7 @@ function Chart({ title, lines, names, show, least, note, asleep }) {
   const words = now[0] === undefined ? "–" : show(now[0]);
   return html`<figure class="card chart">
     <figcaption><h2>${title}</h2>
-      <p class="now">${asleep ? html`<span class="quiet">does not run</span>` : names ? names.map((name, i) => html`<span class=${`line${i}`}><i />${name} <b>${now[i] === undefined ? "–" : show(now[i])}</b></span>`) : html`<b>${words}</b> <span class="quiet">${note}</span>`}</p></figcaption>
+      <p class="now">${asleep ? html`<span class="quiet">not running</span>` : names ? names.map((name, i) => html`<span class=${`line${i}`}><i />${name} <b>${now[i] === undefined ? "–" : show(now[i])}</b></span>`) : html`<b>${words}</b> <span class="quiet">${note}</span>`}</p></figcaption>
     <svg viewBox=${`0 0 ${width} ${height}`} preserveAspectRatio="none" role="img" aria-label=${`${title}: ${names ? names.map((n, i) => `${n} ${now[i] === undefined ? "unknown" : show(now[i])}`).join(", ") : words}, at most ${show(Math.max(0, ...lines.flat()))} lately`}>
       <defs><linearGradient id=${id} x1="0" y1="0" x2="0" y2="1"><stop class="from" offset="0" /><stop class="to" offset="1" /></linearGradient></defs>
       ${lines.map((line, i) => line.length > 1 && html`

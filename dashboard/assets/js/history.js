@@ -6,19 +6,32 @@ import { happened } from "./live.js";
 import { Ago, Glyph, html, took } from "./ui.js";
 
 export function History({ vm }) {
-  return html`<section class="card"><${Events} vm=${vm} /></section>`;
+  return html`<section class="card"><${Events} events=${useEvents(vm.id)} /></section>`;
 }
 
-/** The events of a VM, the newest first; at most so many, if that is said. */
-export function Events({ vm, most }) {
+/** What happened to a VM, the oldest first: null before that is known, empty if there never was one. */
+export function useEvents(id) {
   const [events, setEvents] = useState(null);
-  const last = happened.use()[vm.id]?.id;
-  useEffect(() => { get(vmPath(vm.id, "/history")).then((h) => setEvents(h.events), () => {}); }, [vm.id, last]);
+  const last = happened.use()[id]?.id;
+  useEffect(() => {
+    get(vmPath(id, "/history")).then((h) => setEvents(h.events), (err) => err.status === 404 && setEvents([]));
+  }, [id, last]);
+  return events;
+}
+
+/** What the words of the API leave open, where an event has no reason. */
+const meanings = { captured: "as it was then, for a fork or a snapshot" };
+
+/** Events, the newest first; at most so many, if that is said. */
+export function Events({ events, most }) {
   if (!events) return html`<p class="quiet">…</p>`;
   const shown = [...events].reverse().slice(0, most);
-  return html`<ol class="events">${shown.map((e) => html`<li key=${e.id}>
-    <${Glyph} state=${e.state ?? "deleted"} />
-    <div><b>${e.event}</b>${e.reason && html`<p>${e.reason}</p>`}</div>
-    <span class="quiet">${e.tookMs > 0 && html`<span class="took">${took(e.tookMs)}</span>`}<${Ago} at=${e.at} /></span>
-  </li>`)}</ol>`;
+  return html`<ol class="events">${shown.map((e) => {
+    const why = e.reason || meanings[e.event];
+    return html`<li key=${e.id}>
+      <${Glyph} state=${e.state ?? "deleted"} />
+      <div><b>${e.event}</b>${why && html`<p>${why}</p>`}</div>
+      <span class="quiet">${e.tookMs >= 1 && html`<span class="took">${took(e.tookMs)}</span>`}<${Ago} at=${e.at} /></span>
+    </li>`;
+  })}</ol>`;
 }

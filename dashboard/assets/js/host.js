@@ -1,19 +1,11 @@
 // The host: what it has, what is left of it, and whether it is well.
 
 import { useState } from "../vendor/preact.js";
-import { get } from "./api.js";
-import { ingress, usePolling } from "./live.js";
+import { ingress, useAnswer } from "./live.js";
 import { Bar, Button, Command, Copy, Problem, html, mib, plural } from "./ui.js";
 
-/** An answer of the API, asked for now and then; {error} if it was refused. */
-function useAnswer(path, ms) {
-  const [answer, setAnswer] = useState(null);
-  usePolling((signal) => get(path, { signal }).then(setAnswer, (error) => error.name !== "AbortError" && setAnswer({ error })), ms, [path]);
-  return answer;
-}
-
 export function Host() {
-  const host = useAnswer("/v1/host", 5000);
+  const [host] = useAnswer("/v1/host", 5000);
   const admin = host?.error?.status !== 403;
   return html`
     <div class="heading"><h1>Host</h1>${host?.version && html`<span class="quiet">coppice ${[host.version, host.vmm].filter(Boolean).join(" · ")}</span>`}</div>
@@ -26,13 +18,13 @@ export function Host() {
 }
 
 function Capacity({ host }) {
-  if (host?.error) return html`<${Problem} error=${host.error} />`;
+  if (host?.error) return html`<div class="gauges"><${Problem} error=${host.error} /></div>`;
   if (!host) return html`<div class="gauges">${["Memory", "Pool", "Processors"].map((title) => html`<section key=${title} class="card gauge"><h2>${title}</h2><p class="big">…</p></section>`)}</div>`;
   const used = { memory: host.memoryMib - host.freeMemoryMib, storage: host.storageMib - host.freeStorageMib };
   return html`<div class="gauges">
-    <${Gauge} title="Memory" free=${host.freeMemoryMib} whole=${host.memoryMib} used=${used.memory}>the guests of ${plural(host.runningVms, "running machine")} were given ${mib(host.runningMemSizeMib)}</${Gauge}>
-    <${Gauge} title="Pool" free=${host.freeStorageMib} whole=${host.storageMib} used=${used.storage}>for disks and for what sleeps, with blocks shared</${Gauge}>
-    <section class="card gauge"><h2>Processors</h2><p class="big">${host.cpuCount}</p><small>${plural(host.spares, "machine")} and ${plural(host.husks, "process", "processes")} wait, made ahead for the next creates and forks</small></section>
+    <${Gauge} title="Memory" free=${host.freeMemoryMib} whole=${host.memoryMib} used=${used.memory}>${plural(host.runningVms, "machine runs", "machines run")}, with ${mib(host.runningMemSizeMib)} in all</${Gauge}>
+    <${Gauge} title="Pool" free=${host.freeStorageMib} whole=${host.storageMib} used=${used.storage}>Holds disks and the memory of what is suspended; what is the same is stored once</${Gauge}>
+    <section class="card gauge"><h2>Processors</h2><p class="big">${host.cpuCount}</p><small>Made ahead: ${plural(host.spares, "machine")} for the next creates, ${plural(host.husks, "process", "processes")} for the next forks</small></section>
   </div>`;
 }
 
@@ -44,12 +36,12 @@ function Gauge({ title, free, whole, used, children }) {
 }
 
 const rows = [
-  ["Machines", "vms", "vms", String], ["Running", "runningVms", "runningVms", String], ["vCPUs that run", "vcpuCount", "vcpuCount", String],
-  ["Memory that runs", "memSizeMib", "memSizeMib", mib], ["Disks", "rootfsSizeMb", "rootfsSizeMb", mib], ["Snapshots", "snapshots", "snapshots", String],
+  ["Machines", "vms", "vms", String], ["That run", "runningVms", "runningVms", String], ["Their vCPUs", "vcpuCount", "vcpuCount", String],
+  ["Their memory", "memSizeMib", "memSizeMib", mib], ["Disks", "rootfsSizeMb", "rootfsSizeMb", mib], ["Snapshots", "snapshots", "snapshots", String],
 ];
 
 function Limits() {
-  const answer = useAnswer("/v1/limits", 5000);
+  const [answer] = useAnswer("/v1/limits", 5000);
   return html`<section class="card"><h2>Your account</h2>
     ${answer?.error ? html`<${Problem} error=${answer.error} />` : html`<dl class="facts limits">${rows.map(([title, usage, limit, show]) => {
       const has = answer?.usage[usage], most = answer?.limits[limit];
@@ -61,29 +53,34 @@ function Limits() {
 
 /** The ways in other than this page. */
 function Ways() {
-  const ssh = useAnswer("/v1/ssh", 60000);
+  const [ssh] = useAnswer("/v1/ssh", 60000);
   const where = ingress.use();
   const sshHost = ssh?.host || location.hostname;
   return html`<section class="card"><h2>Ways in</h2>
     <dl class="facts">
       <div><dt>API</dt><dd><code>${location.origin}</code> <${Copy} text=${location.origin} label="the address" /></dd></div>
       <div><dt>Ports</dt><dd>${where.url ? html`<code>${where.url}</code>` : "are not on the web"}</dd></div>
-      <div><dt>SSH</dt><dd>${ssh?.port ? html`<code>ssh -p ${ssh.port} NAME@${sshHost}</code><small class="key">${ssh.hostKey}</small>` : ssh ? "is not served" : "…"}</dd></div>
+      <div><dt>SSH</dt><dd>${ssh?.error ? html`<${Problem} error=${ssh.error} />` : ssh?.port ? html`<code>ssh -p ${ssh.port} NAME@${sshHost}</code>` : ssh ? "is not served" : "…"}</dd></div>
+      ${ssh?.port && html`<div><dt>Its host key</dt><dd><code>${ssh.hostKey}</code> <${Copy} text=${ssh.hostKey} label="the host key" /></dd></div>`}
     </dl>
     <div class="beside"><h3>For scripts and for the SDK</h3><${Command}>${'eval "$(coppice env)"'}</${Command}></div>
   </section>`;
 }
 
 function Doctor() {
-  const [round, setRound] = useState(0);
-  const answer = useAnswer(`/v1/doctor?${round}`, 30000);
+  const [answer, look] = useAnswer("/v1/doctor", 30000);
+  const [looking, setLooking] = useState(false);
+  const again = () => {
+    setLooking(true);
+    look().finally(() => setLooking(false));
+  };
   const broken = answer?.findings?.filter((f) => f.broken).length;
   return html`<section class="card wide doctor">
     <header><h2>Doctor</h2>${answer?.findings && html`<span class=${broken ? "lost" : "running"}>${broken ? `${plural(broken, "thing is", "things are")} broken` : "all is well"}</span>`}
-      <${Button} kind="small" icon="refresh" onClick=${() => setRound(round + 1)}>Look again</${Button}></header>
+      <${Button} kind="small" icon="refresh" busy=${looking} onClick=${again}>Look again</${Button}></header>
     ${answer?.error && html`<${Problem} error=${answer.error} />`}
-    <ul>${answer?.findings?.map((f) => html`<li key=${f.name} class=${f.broken ? "broken" : f.fix ? "note" : "well"}>
+    <ul>${!answer && html`<li class="quiet">…</li>`}${answer?.findings?.map((f) => html`<li key=${f.name} class=${f.broken ? "broken" : f.fix ? "note" : "well"}>
       <svg viewBox="0 0 16 16" width="16" height="16" role="img" aria-label=${f.broken ? "broken" : f.fix ? "note" : "well"}><path d=${f.broken ? "M4 4l8 8M12 4l-8 8" : f.fix ? "M8 3v6M8 12.4v.1" : "M3 8.5l3.2 3.2L13 4.8"} /></svg>
-      <b>${f.name}</b><div><p>${f.text}</p>${f.fix && html`<p class="fix">To mend it: <code>${f.fix}</code></p>`}</div></li>`) ?? html`<li class="quiet">…</li>`}</ul>
+      <b>${f.name}</b><div><p>${f.text}</p>${f.fix && html`<p class="fix">To mend it: <code>${f.fix}</code></p>`}</div></li>`)}</ul>
   </section>`;
 }

@@ -3,18 +3,20 @@
 
 import { doing, lifecycle } from "./live.js";
 import { Glyph, html, narrow, useMedia } from "./ui.js";
-import { allowed } from "./actions.js";
+import { allowed, endsIt } from "./actions.js";
 
 const layouts = {
   wide: {
-    width: 760, height: 296, pill: 116,
-    at: { running: [380, 34], suspended: [110, 136], stopped: [650, 136], lost: [380, 258], forks: [110, 258], deleted: [650, 258] },
-    label: { "lost running": 0.25, "running lost": 0.22, "suspended stopped": 0.3, forks: 0.6, deleted: 0.6 },
+    width: 760, height: 292, pill: 116,
+    at: { running: [380, 34], suspended: [110, 146], stopped: [650, 146], lost: [380, 258] },
+    exits: { running: [[110, 34], [650, 34]], suspended: [[110, 34], [110, 258]], stopped: [[650, 34], [650, 258]], lost: [[110, 258], [650, 258]] },
+    label: { "lost running": 0.25, "running lost": 0.22, "suspended stopped": 0.3, forks: 0.5, deleted: 0.5 },
   },
   narrow: {
-    width: 340, height: 400, pill: 114, quiet: true,
-    at: { running: [170, 34], suspended: [57, 160], stopped: [283, 160], lost: [170, 268], forks: [57, 368], deleted: [283, 368] },
-    label: { "lost running": 0.25, "suspended stopped": 0.5, forks: 0.84, deleted: 0.84 },
+    width: 340, height: 380, pill: 106, quiet: true,
+    at: { running: [170, 130], suspended: [57, 238], stopped: [283, 238], lost: [170, 346] },
+    exits: { running: [[57, 34], [283, 34]], suspended: [[57, 34], [57, 346]], stopped: [[283, 34], [283, 346]], lost: [[57, 34], [283, 34]] },
+    label: { "lost running": 0.25, "suspended stopped": 0.5, "lost deleted": 0.82, forks: 0.5, deleted: 0.5 },
   },
 };
 const height = 40, apart = 9;
@@ -33,7 +35,7 @@ function edges(vm, steps) {
     const here = from === vm.state && can.includes(ask);
     if (ask === "fork") {
       if (here) add(from, "forks", ask, "next");
-    } else if (!works) {
+    } else if (!works || (here && endsIt(vm, ask))) {
       if (here) add(from, "deleted", ask, "next");
     } else if (works !== from) {
       add(from, works, ask, here ? "next" : "");
@@ -65,30 +67,34 @@ function Edge({ edge, layout }) {
   </g>`;
 }
 
-function Node({ name, label, now, layout }) {
+function Node({ name, now, layout }) {
   const [x, y] = layout.at[name];
+  const half = 11 + name.length * 3.6; // of the shape and the word, which are in the middle
   return html`<g class="node ${name} ${now && "now"}" aria-current=${now ? "step" : undefined}>
     <rect x=${x - layout.pill / 2} y=${y - height / 2} width=${layout.pill} height=${height} rx=${height / 2} />
-    <${Glyph} state=${name === "forks" ? "running" : now || name} x=${x - layout.pill / 2 + 13} y=${y - 8} />
-    <text x=${x - layout.pill / 2 + 35} y=${y + 5}>${label ?? name}</text>
+    <${Glyph} state=${name === "forks" ? "running" : now || name} x=${x - half} y=${y - 8} />
+    <text x=${x - half + 22} y=${y + 5}>${name}</text>
   </g>`;
 }
 
 export function Lifecycle({ vm }) {
   const steps = lifecycle.use();
   const busy = doing.use()[vm.id];
-  const layout = useMedia(narrow) ? layouts.narrow : layouts.wide;
+  const drawn = useMedia(narrow) ? layouts.narrow : layouts.wide;
   // In a state that passes it is on its way: the shape turns where it comes from or goes.
   const at = { starting: "running", building: "running", suspending: "suspended" }[vm.state] ?? vm.state;
-  const next = steps.filter((s) => s.from === vm.state && allowed(vm, steps).includes(s.ask));
-  const words = `It is ${vm.state}. ` + next.map((s) => `${s.ask} leads to ${s.ask === "fork" ? "new machines" : s.works ?? "its end"}`).join(", ") + ".";
+  // What leaves the circle is next to where the machine is, so that no way there crosses another.
+  const [forks, deleted] = drawn.exits[at];
+  const layout = { ...drawn, at: { ...drawn.at, forks, deleted } };
+  const next = edges(vm, steps).filter((e) => e.kind === "next");
+  const words = `It is ${vm.state}. ${next.map((e) => `${e.asks.join(" or ")} leads to ${e.to}`).join(", ")}.`;
   return html`<figure class="lifecycle">
     <svg viewBox=${`0 0 ${layout.width} ${layout.height}`} role="img" aria-label=${words} style=${{ aspectRatio: `${layout.width} / ${layout.height}` }}>
       <defs>${["plain", "next", "rare"].map((kind) => html`<marker id=${`arrow-${kind}`} viewBox="0 0 8 8" refX="7" refY="4" markerWidth="8" markerHeight="8" orient="auto" markerUnits="userSpaceOnUse">
         <path class=${kind} d="M0 0.5 8 4 0 7.5z" /></marker>`)}</defs>
       ${edges(vm, steps).sort((a, b) => (a.kind === "next") - (b.kind === "next")).map((e) => html`<${Edge} key=${e.key} edge=${e} layout=${layout} />`)}
       ${["running", "suspended", "stopped", "lost", "deleted"].map((name) => html`<${Node} key=${name} name=${name} layout=${layout} now=${name === at && (busy ? "starting" : vm.state)} />`)}
-      <${Node} name="forks" label="forks" layout=${layout} />
+      <${Node} name="forks" layout=${layout} />
     </svg>
   </figure>`;
 }

@@ -40,6 +40,14 @@ export const happened = cell({});
 export const lifecycle = cell([]);
 export const ingress = cell({});
 
+/** Forgets all that is known: it may not be for whoever signs in next. */
+export function forget() {
+  machines.set(null);
+  trouble.set(null);
+  happened.set({});
+  answers.clear();
+}
+
 const transient = ["building", "starting", "suspending"];
 
 let looking, again = false;
@@ -56,7 +64,7 @@ export function refresh() {
         machines.set((await get("/v1/vms")).vms);
         if (trouble.get()) trouble.set(null);
       } catch (err) {
-        trouble.set(err);
+        if (err.status !== 401) trouble.set(err); // else nobody is signed in any more
       }
     } while (again);
   })().finally(() => { looking = undefined; });
@@ -143,4 +151,21 @@ export function usePolling(look, ms, deps = []) {
     })();
     return () => abort.abort();
   }, deps);
+}
+
+/** What was answered before, by path, to begin with when a page is shown again. */
+const answers = new Map();
+
+/** An answer of the API, asked for now and then, and how to ask at once. It is null before the first, and {error} if it was refused. */
+export function useAnswer(path, ms, deps = []) {
+  const [answer, setAnswer] = useState(answers.get(path) ?? null);
+  const look = (signal) => get(path, { signal }).then((now) => {
+    answers.set(path, now);
+    setAnswer(now);
+  }, (error) => {
+    if (error.code === "UNREACHABLE") return refresh(); // which says so for the whole page
+    if (error.name !== "AbortError") setAnswer({ error });
+  });
+  usePolling(look, ms, [path, ...deps]);
+  return [answer, look];
 }

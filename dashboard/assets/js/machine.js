@@ -1,9 +1,8 @@
 // The page of one machine: what it is, where it is in its life, and what may be
 // done with it next.
 
-import { useEffect, useState } from "../vendor/preact.js";
-import { get, vmPath } from "./api.js";
-import { happened, doing, lifecycle, machines } from "./live.js";
+import { useEffect, useRef } from "../vendor/preact.js";
+import { doing, lifecycle, machines } from "./live.js";
 import { useKeys } from "./keys.js";
 import { Button, Copy, Empty, State, html, nameOf } from "./ui.js";
 import { Actions, forkMachine } from "./actions.js";
@@ -11,7 +10,7 @@ import { Overview } from "./overview.js";
 import { Terminal } from "./terminal.js";
 import { Files } from "./files.js";
 import { Console } from "./console.js";
-import { History } from "./history.js";
+import { Events, History, useEvents } from "./history.js";
 
 const parts = [
   { at: "", title: "Overview", draw: (vm) => html`<${Overview} vm=${vm} />` },
@@ -24,6 +23,8 @@ const parts = [
 export function Machine({ id, rest: [at = "", ...rest] }) {
   const all = machines.use();
   const vm = all?.find((m) => m.id === id);
+  const name = useRef(); // which outlives the machine
+  if (vm) name.current = nameOf(vm);
   const part = parts.find((p) => p.at === at) ?? parts[0];
   const go = (to) => { location.hash = `#/vm/${id}${to && "/" + to}`; };
   useKeys({
@@ -32,12 +33,12 @@ export function Machine({ id, rest: [at = "", ...rest] }) {
     u: () => { location.hash = "#/"; },
   });
   useEffect(() => { if (vm) document.title = `${nameOf(vm)} · coppice`; }, [vm?.name, at]);
-  if (!vm) return all ? html`<${Gone} id=${id} />` : html`<div class="heading"><h1>…</h1></div>`;
+  if (!vm) return all ? html`<${Gone} id=${id} name=${name.current} />` : html`<div class="heading"><h1>…</h1></div>`;
   return html`
     <div class="heading machine">
       <div class="title">
         <p class="crumbs"><a href="#/">Machines</a></p>
-        <h1>${nameOf(vm)}</h1>
+        <h1 title=${vm.name}>${nameOf(vm)}</h1>
         <p class="under"><${State} state=${vm.state} doing=${doing.use()[id]} />
           <span><code>${id}</code><${Copy} text=${id} label="the id" /></span></p>
       </div>
@@ -51,13 +52,14 @@ export function Machine({ id, rest: [at = "", ...rest] }) {
 }
 
 /** A machine that is not there: maybe it was, and has a history. */
-function Gone({ id }) {
-  const [events, setEvents] = useState([]);
-  const last = happened.use()[id];
-  useEffect(() => { get(vmPath(id, "/history")).then((h) => setEvents(h.events), () => {}); }, [id, last]);
-  const end = events.at(-1);
-  return html`<${Empty} title=${end?.event === "deleted" ? "This machine has been deleted" : "There is no such machine"}>
-    <p>${end?.event === "deleted" ? html`It went on ${new Date(end.at).toLocaleString()}${end.reason && ": " + end.reason}. What came from it lives on.` : html`No machine of yours has the id <code>${id}</code>.`}</p>
-    <${Button} onClick=${() => { location.hash = "#/"; }}>All machines</${Button}>
-  </${Empty}>`;
+function Gone({ id, name }) {
+  const events = useEvents(id);
+  if (!events) return html`<div class="heading"><h1>…</h1></div>`;
+  const end = events.findLast((e) => e.event === "deleted");
+  return html`
+    <${Empty} title=${end ? `${name ?? "This machine"} has been deleted` : "There is no such machine"}>
+      <p>${end ? "What came from it lives on." : html`No machine of yours has the id <code>${id}</code>.`}</p>
+      <${Button} kind="primary" onClick=${() => { location.hash = "#/"; }}>All machines</${Button}>
+    </${Empty}>
+    ${events.length > 0 && html`<section class="card last"><h2>What happened to it</h2><${Events} events=${events} /></section>`}`;
 }

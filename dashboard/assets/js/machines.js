@@ -21,7 +21,7 @@ export function Machines() {
   };
   useKeys({ "/": () => box.current?.focus(), j: () => step(1), k: () => step(-1), ArrowDown: () => step(1), ArrowUp: () => step(-1) });
 
-  const there = states.filter((s) => vms?.some((vm) => vm.state === s));
+  const there = states.filter((s) => s === state || vms?.some((vm) => vm.state === s));
   const wanted = search.trim().toLowerCase();
   const shown = vms?.filter((vm) => (!state || vm.state === state) && (vm.id.includes(wanted) || (vm.name ?? "").toLowerCase().includes(wanted)))
     .sort((a, b) => b.createdAt.localeCompare(a.createdAt));
@@ -51,7 +51,7 @@ export function Machines() {
 function Row({ vm }) {
   const { vcpuCount, memSizeMib, rootfsSizeMb } = vm.sizing;
   return html`<tr>
-    <td><a class="name" href=${`#/vm/${vm.id}`}>${nameOf(vm)}</a><code class="id">${vm.id}</code></td>
+    <td><a class="name" title=${vm.name} href=${`#/vm/${vm.id}`}>${nameOf(vm)}</a><code class="id">${vm.id}</code></td>
     <td><${State} state=${vm.state} doing=${doing.use()[vm.id]} /></td>
     <td class="numbers">${vcpuCount} vCPU · ${mib(memSizeMib)} · ${mib(rootfsSizeMb)}</td>
     <td>${whenIdle(vm)}</td>
@@ -89,14 +89,12 @@ const number = (v) => (v ? Number(v) : undefined);
 
 export function IdleFields({ usual, kept }) {
   return html`
-    <${Field} label="When idle for">
-      <select name="idle"><option value="">${usual}</option>
-        ${timeouts.map(([s, text]) => html`<option value=${s}>${text}</option>`)}<option value="never">never mind</option></select>
-    </${Field}>
-    <${Field} label="it is">
-      <select name="persistence"><option value="">${kept}</option>
-        <option value="persistent">suspended, always kept</option><option value="ephemeral">deleted</option></select>
-    </${Field}>`;
+    <div class="fields">
+      <${Field} label="Idle timeout"><select name="idle"><option value="">${usual}</option>
+        ${timeouts.map(([s, text]) => html`<option value=${s}>${text}</option>`)}<option value="never">none: it runs on</option></select></${Field}>
+      <${Field} label="When idle it is"><select name="persistence"><option value="">${kept}</option>
+        <option value="persistent">suspended, always kept</option><option value="ephemeral">deleted</option></select></${Field}>
+    </div>`;
 }
 
 export function idleOf(form) {
@@ -124,15 +122,15 @@ function Create({ snapshots, onClose }) {
     location.hash = `#/vm/${id}`;
   };
   return html`<${Dialog} title="New machine" action="Create" onSubmit=${create} onClose=${onClose}>
-    <${Field} label="Name" hint="Need not be unique, nor be there at all."><input name="name" data-first maxlength="100" autocomplete="off" spellcheck=${false} /></${Field}>
-    <${Field} label="From"><select name="from"><option value="">Debian, as new</option>
+    <${Field} label="Name" hint="Optional, and need not be unique."><input name="name" data-first maxlength="100" autocomplete="off" spellcheck=${false} /></${Field}>
+    <${Field} label="From"><select name="from"><option value="">A fresh Debian</option>
       ${snapshots.map((s) => html`<option value=${s.snapshotId}>${s.name || s.snapshotId} · ${mib(s.memSizeMib)}</option>`)}</select></${Field}>
     <div class="fields">
       <${Field} label="vCPUs"><select name="cpu"><option value="">default</option>${cpus.map((n) => html`<option>${n}</option>`)}</select></${Field}>
       <${Field} label="Memory"><select name="memory"><option value="">default</option>${memories.map((n) => html`<option value=${n}>${mib(n * 1024)}</option>`)}</select></${Field}>
       <${Field} label="Disk, GiB"><input name="disk" type="number" min="1" max="1024" placeholder="default" /></${Field}>
     </div>
-    <${IdleFields} usual="as usual on this host" kept="suspended, kept while there is room" />
+    <${IdleFields} usual="as the host has it" kept="suspended" />
   </${Dialog}>`;
 }
 

@@ -2,7 +2,7 @@
 
 import { render, useEffect, useState } from "../vendor/preact.js";
 import { onSignedOut, signOut, signedIn } from "./api.js";
-import { cell, follow, machines, trouble } from "./live.js";
+import { cell, follow, forget, trouble } from "./live.js";
 import { Dialogs, Icon, Toasts, attempt, dialog, html } from "./ui.js";
 import { SignIn } from "./signin.js";
 import { Machines, createMachine } from "./machines.js";
@@ -23,7 +23,11 @@ const pages = [
 
 function App() {
   const [inside, setInside] = useState(signedIn());
-  onSignedOut(() => { dialog.set(null); machines.set(null); setInside(false); });
+  onSignedOut(() => {
+    dialog.set(null);
+    forget();
+    setInside(false);
+  });
   return inside ? html`<${Frame} />` : html`<${SignIn} onDone=${() => setInside(true)} />`;
 }
 
@@ -55,15 +59,14 @@ function Frame() {
         <button type="button" class="plain" aria-label="Sign out" onClick=${() => attempt(signOut)}><${Icon} name="out" /><span>Sign out</span></button>
       </div>
     </header>
-    <${Trouble} />
     <main id="main" tabindex="-1" class="inside">${page.draw(rest)}</main>
     <${Dialogs} />
-    <${Toasts} />`;
+    <div class="passing"><${Toasts} /><${Trouble} /></div>`;
 }
 
 function Trouble() {
   const error = trouble.use();
-  return error && html`<div class="trouble" role="alert"><div class="inside">${error.message} What you see may be out of date.</div></div>`;
+  return error && html`<p class="trouble" role="alert">${error.message.replace(/\.?$/, ".")} What you see may be out of date.</p>`;
 }
 
 render(html`<${App} />`, document.getElementById("app"));

@@ -4,10 +4,10 @@ import { useEffect, useState } from "../vendor/preact.js";
 import { get, send, vmPath } from "./api.js";
 import { happened, ingress, machines, refresh } from "./live.js";
 import { whenIdle } from "./machines.js";
-import { Ago, Button, Command, Dialog, Field, Icon, attempt, bytes, dialog, html, mib, nameOf } from "./ui.js";
+import { Ago, Button, Command, Dialog, Field, Icon, attempt, bytes, dialog, html, mib, nameOf, plural } from "./ui.js";
 import { Charts } from "./charts.js";
 import { Lifecycle } from "./lifecycle.js";
-import { Events } from "./history.js";
+import { Events, useEvents } from "./history.js";
 
 export function Overview({ vm }) {
   return html`<div class="overview">
@@ -21,6 +21,8 @@ export function Overview({ vm }) {
   </div>`;
 }
 
+const reach = { open: "the internet", closed: "nothing outside" };
+
 function Facts({ vm }) {
   const [node, setNode] = useState();
   const [network, setNetwork] = useState();
@@ -31,18 +33,18 @@ function Facts({ vm }) {
   }, [vm.id, vm.state, last]);
   const parent = node?.parentId && machines.get()?.find((m) => m.id === node.parentId);
   const { vcpuCount, memSizeMib, rootfsSizeMb } = vm.sizing;
-  const kept = { sticky: "kept while there is room", persistent: "always kept", ephemeral: "not kept" }[vm.persistence?.type];
+  const kept = { sticky: "while the pool has room for it", persistent: "always", ephemeral: "until it ends" }[vm.persistence?.type];
   const facts = [
-    ["Size", `${vcpuCount} vCPU, ${mib(memSizeMib)} memory, ${mib(rootfsSizeMb)} disk`],
-    ["Memory", node?.memory && vm.state === "running" ? html`${bytes(node.memory.ownBytes)} its own, ${bytes(node.memory.sharedBytes)} shared` : node && "none: nothing of it runs"],
+    ["Size", `${plural(vcpuCount, "vCPU")}, ${mib(memSizeMib)} memory, ${mib(rootfsSizeMb)} disk`],
+    ["Memory", node?.memory && vm.state === "running" ? html`${bytes(node.memory.ownBytes)} its own, ${bytes(node.memory.sharedBytes)} shared` : node && "none, as it does not run"],
     ["Disk", node && html`${bytes(node.disk.ownBytes)} its own, ${bytes(node.disk.sharedBytes)} shared`],
     ["From", node && (parent ? html`<a class="link" href=${`#/vm/${parent.id}`}>${nameOf(parent)}</a>` : node.parentId ? html`<code>${node.parentId}</code>` : "the host's image")],
-    ["When idle", `${whenIdle(vm)}; ${kept}`],
-    vm.reclaimAt && ["Idle until", html`<${Ago} at=${vm.reclaimAt} />, unless somebody uses it`],
-    ["May reach", network && html`${network.egressDefault ? `${network.egress}, as all on this host` : network.egress}${" "}
+    ["When idle", html`${whenIdle(vm)}${vm.reclaimAt && html`: <${Ago} at=${vm.reclaimAt} />, unless somebody uses it`}`],
+    ["Kept", kept],
+    ["May reach", network && html`${reach[network.egress] ?? network.egress}${network.egressDefault && ", as the host has it"}${" "}
       <button type="button" class="link" onClick=${() => changeEgress(vm, network, setNetwork)}>Change</button>`],
     ["Created", html`<${Ago} at=${vm.createdAt} />`],
-    vm.vmInstanceId && ["Run", html`<code>${vm.vmInstanceId}</code>`],
+    vm.vmInstanceId && ["Id of its run", html`<code>${vm.vmInstanceId}</code>`],
   ].filter(Boolean);
   return html`<section class="card"><h2>About it</h2>
     <dl class="facts">${facts.map(([name, value]) => html`<div key=${name}><dt>${name}</dt><dd>${value ?? "…"}</dd></div>`)}</dl>
@@ -87,5 +89,5 @@ function Ports({ vm }) {
 
 function Lately({ vm }) {
   return html`<section class="card"><header><h2>Lately</h2><a class="link" href=${`#/vm/${vm.id}/history`}>All of it</a></header>
-    <${Events} vm=${vm} most=${5} /></section>`;
+    <${Events} events=${useEvents(vm.id)} most=${5} /></section>`;
 }

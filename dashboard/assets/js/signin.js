@@ -7,6 +7,7 @@ export function SignIn({ onDone }) {
   const [busy, setBusy] = useState(false);
   const submit = async (event) => {
     event.preventDefault();
+    if (busy) return;
     const key = new FormData(event.target).get("key").trim();
     if (!key) return setError({ message: "Paste an API key; it begins with cpk_." });
     setBusy(true);
@@ -27,7 +28,7 @@ export function SignIn({ onDone }) {
         <input name="key" type="password" autocomplete="current-password" spellcheck=${false} autofocus placeholder="cpk_…" aria-invalid=${error ? "true" : undefined} />
       </label>
       ${error && html`<${Problem} error=${error} />`}
-      <button class="button primary wide" disabled=${busy} aria-busy=${busy ? "true" : undefined}><span>Sign in</span></button>
+      <button class="button primary wide" aria-busy=${busy ? "true" : undefined}><span>Sign in</span></button>
       <p class="aside">No key at hand? On the host, this shows the one it has, and this makes another:</p>
       <${Command}>coppice env</${Command}>
       <${Command}>coppice keys create browser</${Command}>

@@ -44,6 +44,7 @@ function Sessions({ vm, session }) {
     <header>
       <nav aria-label="Terminals">${ids.map((id) => html`<span key=${id} aria-current=${id === session ? "page" : undefined}>
         <a href=${place(vm, id)}>${id}</a><button type="button" class="plain" aria-label=${`End ${id}`} title="End it" onClick=${() => end(id)}><${Icon} name="close" /></button></span>`)}</nav>
+      <span class="hint"><kbd>Ctrl</kbd><kbd>F6</kbd>leaves the terminal</span>
       <${Button} kind="small" icon="plus" onClick=${() => { location.hash = place(vm, fresh(all)); }}>New</${Button}>
     </header>
     ${session && html`<${Screen} key=${session} vm=${vm} session=${session} onChange=${look} />`}
@@ -94,6 +95,13 @@ function attach(Xterm, Fit, element, vm, session, say, onChange) {
   terminal.open(element);
   fit.fit();
   terminal.focus();
+  // Tab goes to the program, so something else has to lead out of here.
+  terminal.attachCustomKeyEventHandler((event) => {
+    if (!event.ctrlKey || event.key !== "F6") return true;
+    event.preventDefault();
+    if (event.type === "keydown") element.closest(".terminals").querySelector("[aria-current] a").focus();
+    return false;
+  });
   const encoder = new TextEncoder();
   let conn, attempts = 0, opened = false, closed = false, timer;
 

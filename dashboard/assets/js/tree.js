@@ -2,8 +2,8 @@
 // has to itself and shares.
 
 import { useEffect, useMemo, useRef, useState } from "../vendor/preact.js";
-import { get, send } from "./api.js";
-import { cell, happened, machines, usePolling } from "./live.js";
+import { send } from "./api.js";
+import { cell, happened, machines, useAnswer } from "./live.js";
 import { useKeys } from "./keys.js";
 import { createMachine } from "./machines.js";
 import { Bar, Button, Command, Dialog, Empty, Glyph, Icon, Problem, State, bytes, dialog, html, narrow, plural, useMedia } from "./ui.js";
@@ -41,13 +41,12 @@ const stateOf = (node) => (node.deleted ? "deleted" : node.state);
 const sum = (f) => (f ? f.ownBytes + f.sharedBytes : 0);
 
 export function Tree() {
-  const [nodes, setNodes] = useState(null);
-  const [error, setError] = useState(null);
   const [folded, setFolded] = useState(new Set());
   const vms = machines.use();
   const there = vms?.map((vm) => vm.id).join();
   const events = happened.use();
-  usePolling((signal) => get("/v1/tree", { signal }).then((t) => { setNodes(t.nodes); setError(null); }, (err) => err.name !== "AbortError" && setError(err)), 6000, [there, events, pruned.use()]);
+  const [answer] = useAnswer("/v1/tree", 6000, [there, events, pruned.use()]);
+  const nodes = answer?.nodes;
 
   // States are known sooner than what is stored.
   const fresh = useMemo(() => {
@@ -74,7 +73,7 @@ export function Tree() {
     ArrowLeft: () => focused() && fold(focused(), true), ArrowRight: () => focused() && fold(focused(), false),
   });
 
-  if (error && !nodes) return html`<div class="heading"><h1>Tree</h1></div><${Problem} error=${error} />`;
+  if (answer?.error) return html`<div class="heading"><h1>Tree</h1></div><${Problem} error=${answer.error} />`;
   if (nodes?.length === 0) {
     return html`<div class="heading"><h1>Tree</h1></div><${Empty} title="Nothing has grown yet">
       <p>Every fork of a machine becomes a branch of it here. Plant the first, and fork it:</p>
@@ -82,15 +81,16 @@ export function Tree() {
       <${Button} kind="primary" icon="plus" onClick=${createMachine}>New machine</${Button}></${Empty}>`;
   }
   const living = ordered.filter((n) => !n.deleted);
+  const count = (kind) => living.filter((n) => n.kind === kind).length;
   const own = (what) => bytes(living.reduce((n, node) => n + (node[what]?.ownBytes ?? 0), 0));
   return html`
     <div class="heading"><h1>Tree</h1>
       <div class="legend">${["running", "suspended", "stopped", "lost", "ready", "deleted"].filter((s) => ordered.some((n) => stateOf(n) === s)).map((s) => html`<${State} state=${s} />`)}</div>
-      <p>${nodes ? html`${plural(living.filter((n) => n.kind === "vm").length, "machine")}, ${plural(living.filter((n) => n.kind === "snapshot").length, "snapshot")}. To themselves they have ${own("memory")} of memory and ${own("disk")} of disk; the rest is shared.` : "…"}</p></div>
-    <${Canopy} roots=${roots} ordered=${ordered} onPick=${(id) => {
+      <p>${nodes ? html`${plural(count("vm"), "machine")}${count("snapshot") > 0 && `, ${plural(count("snapshot"), "snapshot")}`}, with ${own("memory")} of memory and ${own("disk")} of disk of their own; the rest is shared.` : "…"}</p></div>
+    ${ordered.some((n) => n.parent) && html`<${Canopy} roots=${roots} ordered=${ordered} onPick=${(id) => {
       setFolded(new Set());
       requestAnimationFrame(() => list.current.querySelector(`[data-node="${CSS.escape(id)}"] a.name, [data-node="${CSS.escape(id)}"]`)?.focus());
-    }} />
+    }} />`}
     <div class="tree card flush" ref=${list}>
       <div class="row head" aria-hidden="true"><span>Name</span><span>Memory <i class="own" />own <i class="shared" />shared</span><span>Disk</span></div>
       <${Rows} shown=${shown} folded=${folded} fold=${fold} />
@@ -147,6 +147,22 @@ function Share({ what, of, whole }) {
   </span>`;
 }
 
+/** What grows from nodes side by side: each that has been forked, and a crown of those that have not. */
+function parts(nodes) {
+  const leaves = nodes.filter((n) => n.children.length === 0);
+  const all = nodes.filter((n) => n.children.length > 0).map((node) => ({ node, parts: parts(node.children) }));
+  return leaves.length ? [...all, { leaves }] : all;
+}
+
+/** Gives each part its width in cells, a crown one of about that many times its height. */
+function measure(all, aspect) {
+  for (const part of all) {
+    if (part.leaves) part.cells = part.leaves.length < 4 ? part.leaves.length : Math.ceil(Math.sqrt(part.leaves.length * aspect));
+    else part.cells = Math.max(2, measure(part.parts, aspect));
+  }
+  return all.reduce((sum, part) => sum + part.cells, all.length - 1);
+}
+
 /** The whole at a glance: stools at the bottom, and what grew from each above. The list says the same in words. */
 function Canopy({ roots, ordered, onPick }) {
   const box = useRef();
@@ -156,33 +172,66 @@ function Canopy({ roots, ordered, onPick }) {
     watch.observe(box.current);
     return () => watch.disconnect();
   }, []);
-  const depth = Math.max(0, ...ordered.map((n) => n.depth));
-  const ground = 24 + Math.max(168, depth * 18), height = ground + 22;
-  const level = Math.min(88, (ground - 24) / Math.max(1, depth));
-  const leaves = ordered.filter((n) => n.children.length === 0).length + (roots.length - 1) * 0.8;
-  const gap = Math.min(88, (width - 48) / Math.max(1, leaves));
-  const size = Math.max(3, Math.min(16, gap * 0.82));
-  const at = new Map();
-  let next = (width - gap * leaves) / 2 + gap / 2;
-  const place = (node) => {
-    const xs = node.children.map(place);
-    const x = xs.length ? (xs[0] + xs.at(-1)) / 2 : next;
-    if (!xs.length) next += gap;
-    at.set(node.id, [x, ground - node.depth * level]);
-    return x;
-  };
-  for (const root of roots) {
-    place(root);
-    next += gap * 0.8;
-  }
-  const branch = (n) => {
-    const [x, y] = at.get(n.id), [px, py] = at.get(n.parent.id);
-    return `M${px} ${py}C${px} ${py - level * 0.55} ${x} ${y + level * 0.6} ${x} ${y}`;
-  };
+  const { buds, crowns, branches, labels, height } = useMemo(() => drawn(roots, ordered, width), [roots, ordered, width]);
   return html`<div class="canopy card" ref=${box} aria-hidden="true"><svg width="100%" height=${height} viewBox=${`0 0 ${width} ${height}`}>
-    ${roots.map((n) => { const [x, y] = at.get(n.id); return html`<ellipse class="stool" cx=${x} cy=${y + 6} rx=${n.size > 1 ? Math.min(34, 9 + n.size * 0.5) : Math.min(9, gap * 0.7)} ry="4.5" />`; })}
-    ${ordered.filter((n) => n.parent).map((n) => html`<path key=${n.id} d=${branch(n)} stroke-width=${Math.min(5, Math.min(1, gap / 6) + Math.sqrt(n.size - 1) * 0.5)} />`)}
-    ${ordered.map((n) => { const [x, y] = at.get(n.id); return html`<g key=${n.id} class="bud" onClick=${() => onPick(n.id)}>
-      <title>${nameOf(n)}, ${stateOf(n)}</title><circle class="ground" cx=${x} cy=${y} r=${size / 2 + 0.5} /><${Glyph} state=${stateOf(n)} x=${x - size / 2} y=${y - size / 2} size=${size} /></g>`; })}
+    ${crowns.map((c) => html`<rect class="crown" ...${c} />`)}
+    ${branches.map((b) => html`<path key=${b.key} d=${b.d} stroke-width=${b.thick} />`)}
+    ${buds.map(({ node, x, y, size, stool }) => html`<g key=${node.id} class=${`bud ${node.children.length > 0 && "forked"}`} onClick=${() => onPick(node.id)}>
+      <title>${nameOf(node)}, ${stateOf(node)}</title>
+      ${stool && html`<ellipse class="stool" cx=${x} cy=${y + size / 2} rx=${stool} ry="4.5" />`}
+      <circle class="ground" cx=${x} cy=${y} r=${size / 2 + 1} /><${Glyph} state=${stateOf(node)} x=${x - size / 2} y=${y - size / 2} size=${size} /></g>`)}
+    ${labels.map((l) => html`<text key=${l.key} x=${l.x} y=${l.y} text-anchor=${l.anchor}>${l.text}</text>`)}
   </svg></div>`;
+}
+
+/** Where all of the picture is, in one of that width. */
+function drawn(roots, ordered, width) {
+  const all = parts(roots);
+  const room = width - 48;
+  let pitch; // from one of a crown to the next
+  for (const aspect of [1.6, 1, 0.6, 0.35]) {
+    pitch = Math.min(20, room / measure(all, aspect));
+    if (pitch >= 11) break;
+  }
+  const rows = (part) => Math.ceil(part.leaves.length / part.cells);
+  const depth = Math.max(1, ...ordered.map((n) => n.depth));
+  const level = Math.max(16, Math.min(68, 190 / depth));
+  const above = (some, at) => Math.max(0, ...some.map((p) => (p.leaves ? at * level + rows(p) * pitch : above(p.parts, at + 1))));
+  const ground = Math.max(212, above(all, 0) + 20), height = ground + 44;
+  const buds = [], crowns = [], branches = [], labels = [];
+  const branch = (part, x, y, from) => {
+    const size = part.node?.size ?? part.leaves.length;
+    branches.push({ key: (part.node ?? part.leaves[0]).id, thick: Math.min(6, 1 + Math.sqrt(size) * 0.5), d: `M${from[0]} ${from[1]}C${from[0]} ${from[1] - level * 0.55} ${x} ${y + level * 0.6} ${x} ${y}` });
+  };
+  const crown = (part, left, y, from) => {
+    const x = left + (part.cells * pitch) / 2, n = part.leaves.length;
+    const size = Math.min(16, pitch * 0.84);
+    if (from) branch(part, x, n > 1 ? y + pitch * 0.6 : y, from);
+    if (n > 1) crowns.push({ x: left - pitch * 0.1, y: y - (rows(part) - 0.4) * pitch, width: (part.cells + 0.2) * pitch, height: (rows(part) + 0.2) * pitch, rx: pitch * 0.6 });
+    part.leaves.forEach((node, i) => {
+      const row = Math.floor(i / part.cells), across = Math.min(part.cells, n - row * part.cells);
+      buds.push({ node, size, x: x + (i % part.cells - (across - 1) / 2) * pitch, y: y - row * pitch });
+    });
+  };
+  const place = (some, left, at, from) => {
+    for (const [i, part] of some.entries()) {
+      const y = ground - at * level;
+      if (part.leaves) {
+        crown(part, left, y, from);
+      } else {
+        const x = left + (part.cells * pitch) / 2, size = Math.max(9, Math.min(16, pitch));
+        if (from) branch(part, x, y, from);
+        const text = nameOf(part.node), room = part.cells * pitch, long = text.length * 6.5 + size;
+        if (!from && long < room) labels.push({ key: part.node.id, text, anchor: "middle", x, y: y + 28 });
+        else if (from && long < room / 2 + (some[i + 1]?.leaves ? 0 : pitch * 2)) labels.push({ key: part.node.id, text, anchor: "start", x: x + size / 2 + 6, y: y + 4 });
+        const inner = measured(part.parts);
+        place(part.parts, x - (inner * pitch) / 2, at + 1, [x, y]);
+        buds.push({ node: part.node, size, x, y, stool: !from && Math.min(40, 12 + part.node.size * 0.5) });
+      }
+      left += (part.cells + 1) * pitch;
+    }
+  };
+  const measured = (some) => some.reduce((sum, p) => sum + p.cells, some.length - 1);
+  place(all, (width - measured(all) * pitch) / 2, 0);
+  return { buds, crowns, branches, labels, height };
 }

@@ -155,8 +155,10 @@ export function Dialog({ title, action, danger, onSubmit, onClose, children, rea
   const [busy, setBusy] = useState(false);
   const [error, setError] = useState(null);
   useLayoutEffect(() => {
-    ref.current.showModal();
-    (ref.current.querySelector("[data-first]") ?? ref.current.querySelector(".primary, .danger"))?.focus();
+    const shown = ref.current;
+    shown.showModal();
+    shown.querySelector("[data-first]")?.focus(); // else it is Cancel that has the focus
+    return () => shown.close(); // which gives the focus back
   }, []);
   const submit = async (event) => {
     event.preventDefault();
@@ -165,8 +167,9 @@ export function Dialog({ title, action, danger, onSubmit, onClose, children, rea
     setError(null);
     try {
       await onSubmit(new FormData(event.target));
-      onClose();
+      if (ref.current) onClose();
     } catch (err) {
+      if (!ref.current) return refused(err); // it was closed meanwhile
       setError(err);
       setBusy(false);
     }
@@ -179,7 +182,7 @@ export function Dialog({ title, action, danger, onSubmit, onClose, children, rea
       ${error && html`<${Problem} error=${error} />`}
       <footer>
         <${Button} onClick=${onClose}>Cancel</${Button}>
-        <button type="submit" class="button ${danger ? "danger" : "primary"}" disabled=${busy || !ready} aria-busy=${busy ? "true" : undefined}><span>${action}</span></button>
+        <button type="submit" class="button ${danger ? "danger" : "primary"}" disabled=${!ready} aria-busy=${busy ? "true" : undefined}><span>${action}</span></button>
       </footer>
     </form>
   </dialog>`;
@@ -216,8 +219,13 @@ export async function attempt(work) {
   try {
     return await work();
   } catch (err) {
-    if (err.name !== "AbortError") toast(err.code ? `${err.message} (${err.code})` : err.message, "problem");
+    refused(err);
   }
+}
+
+function refused(err) {
+  if (err.code === "UNREACHABLE") toast("Maybe that was not done: the daemon does not answer.", "problem");
+  else if (err.name !== "AbortError") toast(err.code ? `${err.message} (${err.code})` : err.message, "problem");
 }
 
 export function Toasts() {
