@@ -22,7 +22,7 @@ import (
 func TestCrashesAtEveryPoint(t *testing.T) {
 	s := sweep{T: t, cradle: newCradle(t)}
 	var died atomic.Int64
-	s.over(func(step, last failpoint.Step) []failpoint.Fault {
+	s.over(func(_ scenario, step, last failpoint.Step) []failpoint.Fault {
 		again := step.Stage == failpoint.Looking || step.Stage == failpoint.Doing && last.Stage == failpoint.Done && s.passed[step.Point]
 		if again && !*all {
 			return nil

@@ -24,7 +24,7 @@ func TestFailsAtEveryPoint(t *testing.T) {
 		failpoint.Fault(syscall.EINTR), failpoint.Fault(syscall.EAGAIN),
 	}
 	turn := 0
-	s.over(func(step, _ failpoint.Step) []failpoint.Fault {
+	s.over(func(_ scenario, step, _ failpoint.Step) []failpoint.Fault {
 		switch {
 		case step.Stage == failpoint.Done:
 			return nil

@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"slices"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -19,23 +20,27 @@ import (
 // than what has begun to be taken back is given.
 const hangTime = 40 * time.Second
 
+// openTime is how long is waited for a daemon to be open in whose life a step
+// hangs. One that would be later is taken for one that hangs itself, which leaves
+// out what follows and no more.
+const openTime = 200 * time.Millisecond
+
 // TestHangsAtEveryPoint has every step hang that can. Another VM works meanwhile.
 // Then the step goes on, and all is as if it had not hung; or what hangs is
 // deleted by another call, and nothing is left of it; or the daemon leaves, and
 // the next has the host in order. A disk and a store do not let go of who waits for
-// them, so those only go on.
+// them, so those only go on, and so does what hangs before a daemon answers.
 func TestHangsAtEveryPoint(t *testing.T) {
 	s := sweep{T: t, cradle: newCradle(t)}
-	s.over(func(step, _ failpoint.Step) []failpoint.Fault {
-		again := s.passed[step.Point] && (step.Stage == failpoint.Looking || !givesUp(step.Point))
+	seen := map[bool]map[string]bool{false: {}, true: {}} // where a daemon opens, and where not
+	s.over(func(sc scenario, step, _ failpoint.Step) []failpoint.Fault {
+		again := seen[sc.opens][step.Point] && (step.Stage == failpoint.Looking || !givesUp(step.Point))
+		seen[sc.opens][step.Point] = true
 		if step.Stage == failpoint.Done || again && !*all {
 			return nil
 		}
 		return []failpoint.Fault{failpoint.Hang}
 	}, func(ctx context.Context, sc scenario, at failpoint.Passage, _ failpoint.Fault) error {
-		if sc.opens { // the host's own opening has nobody that could ask for anything
-			return nil
-		}
 		for _, e := range endings {
 			takesBack := len(sc.with) > 0 // which is given half a minute, whoever waits
 			if e.givesUp && (!givesUp(at.Point) || takesBack && !*all) {
@@ -76,12 +81,18 @@ var endings = []struct {
 
 // hung has a step hang in a scenario, until end ends that. acted is what was answered.
 func (c *cradle) hung(ctx context.Context, sc scenario, at failpoint.Passage, end func(context.Context, *stage, scenario, <-chan error) error) error {
-	var neighbour subject
-	before := sc.before
+	var neighbours []coppice.VMID
+	before, wanted := sc.before, 1
+	if sc.opens { // the step may be one of a neighbour's
+		wanted = 2
+	}
 	sc.before = func(ctx context.Context, w *world) (s subject, err error) {
-		neighbour, err = begin(ctx, w, coppice.NewVM{Persistence: coppice.Persistence{Type: coppice.Persistent}})
-		if err != nil {
-			return s, err
+		for range wanted {
+			neighbour, err := begin(ctx, w, coppice.NewVM{Persistence: coppice.Persistence{Type: coppice.Persistent}})
+			if err != nil {
+				return s, err
+			}
+			neighbours = append(neighbours, neighbour.vm.ID)
 		}
 		return before(ctx, w)
 	}
@@ -96,13 +107,25 @@ func (c *cradle) hung(ctx context.Context, sc scenario, at failpoint.Passage, en
 	for p, f := range sc.with {
 		befall[p] = f
 	}
-	w.life.Begin(befall)
+	if sc.opens {
+		if opened, err := w.opens(ctx, at, befall); err != nil {
+			return fmt.Errorf("%w\n%s", err, w.log)
+		} else if !opened { // nobody could ask for anything
+			// Those that worked meanwhile may be there or not: nothing was asked of them.
+			if err := w.judge(ctx, sc, cutShort); err != nil {
+				return fmt.Errorf("%w\n%s", err, w.log)
+			}
+			return errLeft
+		}
+	} else {
+		w.life.Begin(befall)
+	}
 	acted := make(chan error, 1)
 	asking, giveUp := context.WithCancel(ctx)
 	defer giveUp()
 	w.giveUp = giveUp
 	go func() { acted <- w.act(asking, sc) }()
-	defer w.life.Release()
+	defer func() { w.life.Release() }() // of the daemon that there is by then
 	if err := w.until(ctx, func() bool { return w.life.Passed(at) || len(acted) > 0 }); err != nil {
 		return err
 	}
@@ -118,16 +141,44 @@ func (c *cradle) hung(ctx context.Context, sc scenario, at failpoint.Passage, en
 		}
 		return errLeft
 	}
-	err = w.works(ctx, neighbour.vm.ID)
-	if err == nil {
-		// What it has in memory is gone.
-		w.others = slices.DeleteFunc(w.others, func(vm coppice.VM) bool { return vm.ID == neighbour.vm.ID })
+	if w.neighbour, err = w.works(ctx, neighbours); err == nil {
+		// What they have in memory is gone.
+		w.others = slices.DeleteFunc(w.others, func(vm coppice.VM) bool { return slices.Contains(neighbours, vm.ID) })
 		err = end(ctx, w, sc, acted)
 	}
 	if err != nil {
 		return fmt.Errorf("%w\n%s", err, w.log)
 	}
 	return nil
+}
+
+// opens opens a daemon in whose life a step hangs, and reports whether it is open
+// then, or hangs itself; in that case the step has gone on.
+func (w *stage) opens(ctx context.Context, at failpoint.Passage, befall faults) (bool, error) {
+	begun, opened := make(chan struct{}), make(chan error, 1)
+	go func() {
+		opened <- w.openWith(func(l *failpoint.Life) {
+			l.Begin(befall)
+			close(begun)
+		})
+	}()
+	select {
+	case <-begun:
+	case err := <-opened:
+		return false, err
+	}
+	life := w.life
+	err := w.until(ctx, func() bool { return life.Passed(at) || len(opened) > 0 })
+	if err != nil {
+		return false, err
+	}
+	select {
+	case err := <-opened:
+		return true, err
+	case <-time.After(openTime):
+		life.Release()
+		return false, <-opened
+	}
 }
 
 // until waits until something is so.
@@ -142,18 +193,43 @@ func (w *world) until(ctx context.Context, so func() bool) error {
 	return nil
 }
 
-// works holds that a VM works: it is used, stopped and started.
-func (w *world) works(ctx context.Context, id coppice.VMID) error {
+// works holds that one of some VMs works at least, and returns that: it is used,
+// stopped and started.
+func (w *world) works(ctx context.Context, ids []coppice.VMID) (coppice.VMID, error) {
 	ctx, cancel := context.WithTimeout(ctx, hangTime)
 	defer cancel()
+	var all sync.WaitGroup
+	worked := make(chan coppice.VMID, len(ids))
+	errs := make([]error, len(ids))
+	for i, id := range ids {
+		all.Go(func() {
+			if errs[i] = w.workIn(ctx, id); errs[i] == nil {
+				worked <- id
+				cancel()
+			}
+		})
+	}
+	all.Wait()
+	select {
+	case id := <-worked:
+		return id, nil
+	default:
+		return "", fmt.Errorf("another VM does not work meanwhile: %w", errors.Join(errs...))
+	}
+}
+
+// workIn uses, stops and starts a VM.
+func (w *world) workIn(ctx context.Context, id coppice.VMID) error {
+	_, wakeErr := w.Start(ctx, alice, id, coppice.StartOptions{}) // where the host was rebooted
 	_, useErr := w.exec(ctx, id, "kept")
 	_, stopErr := w.Stop(ctx, alice, id)
 	_, startErr := w.Start(ctx, alice, id, coppice.StartOptions{})
 	disk, readErr := w.exec(ctx, id, "read")
-	if err := errors.Join(useErr, stopErr, startErr, readErr); err != nil || disk != onDisk {
-		return fmt.Errorf("another VM does not work meanwhile; its disk is %q: %w", disk, err)
+	err := errors.Join(wakeErr, useErr, stopErr, startErr, readErr)
+	if err == nil && disk != onDisk {
+		err = fmt.Errorf("its disk is %q", disk)
 	}
-	return nil
+	return err
 }
 
 // goesOn has the step go on, as if it had not hung.
@@ -165,7 +241,7 @@ func goesOn(ctx context.Context, w *stage, sc scenario, acted <-chan error) erro
 	return w.judge(ctx, sc, done)
 }
 
-// isDeleted deletes what something is done to.
+// isDeleted deletes what something is done to, or may be.
 func isDeleted(ctx context.Context, w *stage, sc scenario, acted <-chan error) error {
 	vms, err := w.db.VMs(ctx, coppice.VMFilter{Account: alice})
 	if err != nil {
@@ -174,7 +250,11 @@ func isDeleted(ctx context.Context, w *stage, sc scenario, acted <-chan error) e
 	within, cancel := context.WithTimeout(ctx, hangTime)
 	defer cancel()
 	for _, vm := range vms {
-		if vm.ID != w.vm.ID && !vm.CreatedAt.After(w.since) {
+		about := vm.ID == w.vm.ID || vm.CreatedAt.After(w.since)
+		if sc.opens { // it is about all of them
+			about = vm.ID != w.neighbour
+		}
+		if !about {
 			continue
 		}
 		if vm.Verb == coppice.Delete { // which another is done with

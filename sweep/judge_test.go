@@ -29,6 +29,8 @@ type stage struct {
 	subject
 	others []coppice.VM // that were there before, to which nothing is being done
 	giveUp func()       // has who asks not wait any more
+
+	neighbour coppice.VMID // that worked while something hung
 }
 
 // ready brings a new world to where a scenario begins. The caller ends the world,

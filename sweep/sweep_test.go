@@ -34,7 +34,7 @@ type sweep struct {
 
 // over plays every scenario with each of the faults that are wanted at each step,
 // which comes after another, and has try look at it.
-func (s *sweep) over(wanted func(step, last failpoint.Step) []failpoint.Fault, try func(context.Context, scenario, failpoint.Passage, failpoint.Fault) error) {
+func (s *sweep) over(wanted func(sc scenario, step, last failpoint.Step) []failpoint.Fault, try func(context.Context, scenario, failpoint.Passage, failpoint.Fault) error) {
 	s.passed = map[string]bool{}
 	turns := make(chan struct{}, *abreast)
 	for _, sc := range scenarios {
@@ -48,7 +48,7 @@ func (s *sweep) over(wanted func(step, last failpoint.Step) []failpoint.Fault, t
 			var wg sync.WaitGroup
 			var last failpoint.Step
 			for _, step := range trail {
-				faults := wanted(step, last)
+				faults := wanted(sc, step, last)
 				s.passed[step.Point], last = true, step
 				for _, fault := range faults {
 					turns <- struct{}{}
@@ -88,7 +88,7 @@ func (s *sweep) over(wanted func(step, last failpoint.Step) []failpoint.Fault, t
 // acknowledged done, and must do what was asked when it is asked again.
 func TestKilledAtEveryPoint(t *testing.T) {
 	s := sweep{T: t, cradle: newCradle(t)}
-	s.over(func(step, last failpoint.Step) []failpoint.Fault {
+	s.over(func(_ scenario, step, last failpoint.Step) []failpoint.Fault {
 		// To die before a look, or between two points with nothing in between, is
 		// to die at what came before.
 		again := step.Stage == failpoint.Looking || step.Stage == failpoint.Doing && last.Stage == failpoint.Done && s.passed[step.Point]
