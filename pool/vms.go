@@ -6,10 +6,9 @@ import (
 	"fmt"
 	"os"
 
-	"golang.org/x/sys/unix"
-
 	"github.com/coppice-vm/coppice"
 	"github.com/coppice-vm/coppice/internal/failpoint"
+	"github.com/coppice-vm/coppice/internal/fallocate"
 	"github.com/coppice-vm/coppice/internal/reflink"
 )
 
@@ -80,7 +79,7 @@ func fill(ctx context.Context, files coppice.VMFiles, disk string, size coppice.
 		return err
 	}
 	if rest := info.Size() - cloned; rest > 0 {
-		if err := unix.Fallocate(int(dst.Fd()), unix.FALLOC_FL_PUNCH_HOLE|unix.FALLOC_FL_KEEP_SIZE, cloned, rest); err != nil {
+		if err := fallocate.Punch(int(dst.Fd()), cloned, rest); err != nil {
 			return err
 		}
 	}

@@ -9,9 +9,8 @@ import (
 	"os"
 	"time"
 
-	"golang.org/x/sys/unix"
-
 	"github.com/coppice-vm/coppice"
+	"github.com/coppice-vm/coppice/internal/fallocate"
 )
 
 const (
@@ -84,7 +83,7 @@ func trim(log string, keep int64) error {
 	if old <= 0 {
 		return nil
 	}
-	err = unix.Fallocate(int(f.Fd()), unix.FALLOC_FL_PUNCH_HOLE|unix.FALLOC_FL_KEEP_SIZE, 0, old)
+	err = fallocate.Punch(int(f.Fd()), 0, old)
 	if err != nil {
 		return &os.PathError{Op: "punch", Path: log, Err: err}
 	}

@@ -11,6 +11,8 @@ import (
 	"unsafe"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/coppice-vm/coppice/internal/fallocate"
 )
 
 // guestRAM is where a guest's memory lies in the address space of its QEMU.
@@ -112,7 +114,7 @@ func writePages(dst *os.File, data []byte, at int64) error {
 		n, zero := zeroRun(data)
 		var err error
 		if zero && n >= zeroHole {
-			err = unix.Fallocate(int(dst.Fd()), unix.FALLOC_FL_PUNCH_HOLE|unix.FALLOC_FL_KEEP_SIZE, at, int64(n))
+			err = fallocate.Punch(int(dst.Fd()), at, int64(n))
 		} else {
 			_, err = dst.WriteAt(data[:n], at)
 		}

@@ -8,6 +8,8 @@ import (
 
 	"golang.org/x/sys/unix"
 	"modernc.org/sqlite"
+
+	"github.com/coppice-vm/coppice/internal/fallocate"
 )
 
 // reserveBytes are set aside on the disk for the write-ahead log, so that some
@@ -47,12 +49,11 @@ func setAside(name string, bytes int64) error {
 // allocate gives a file as much of so many bytes as there are.
 func allocate(fd int, bytes int64) error {
 	for had, piece := int64(0), bytes; had < bytes && piece > 0; {
-		switch err := unix.Fallocate(fd, unix.FALLOC_FL_KEEP_SIZE, had, min(piece, bytes-had)); err {
+		switch err := fallocate.Reserve(fd, had, min(piece, bytes-had)); err {
 		case nil:
 			had += piece
 		case unix.ENOSPC:
 			piece = piece / 2 &^ 4095
-		case unix.EINTR:
 		case unix.EOPNOTSUPP:
 			return nil
 		default:
