@@ -226,6 +226,150 @@ test("the keyboard reaches everything", async () => {
   assert.deepEqual(page.faults, []);
 });
 
+test("a dialog keeps the focus, begins with what is safe, and gives it back", async () => {
+  const page = await open(browser);
+  await signIn(page);
+  await page.getByRole("link", { name: "twig-5", exact: true }).click();
+  const focused = () => page.evaluate(() => document.activeElement.innerText);
+  for (const [name, first] of [["Delete", "Cancel"], ["Kill", "Cancel"], ["Fork", ""]]) {
+    await page.getByRole("button", { name, exact: true }).press("Enter");
+    await page.getByRole("dialog").waitFor();
+    assert.equal(await focused(), first, name);
+    for (let i = 0; i < 12; i++) {
+      await page.keyboard.press("Tab");
+      assert.ok(await page.evaluate(() => document.activeElement === document.body || document.activeElement.closest("dialog")), `${name} lets the focus out`);
+    }
+    await page.keyboard.press("Escape");
+    await page.getByRole("dialog").waitFor({ state: "detached" });
+    assert.equal(await focused(), name);
+  }
+  // What has been done takes its button away.
+  await page.getByRole("button", { name: "Suspend", exact: true }).press("Enter");
+  await page.getByRole("button", { name: "Resume", exact: true }).waitFor();
+  assert.equal(await page.evaluate(() => document.activeElement.getAttribute("aria-label")), "What may be done next");
+  await page.keyboard.press("Tab");
+  assert.equal(await focused(), "Resume");
+  await page.keyboard.press("Enter");
+  await page.getByRole("button", { name: "Suspend", exact: true }).waitFor();
+  // A terminal takes Tab for itself.
+  await page.getByRole("link", { name: "Terminal", exact: true }).press("Enter");
+  await page.locator(".xterm-cursor").waitFor();
+  await page.keyboard.press("Tab");
+  assert.ok(await page.evaluate(() => document.activeElement.closest(".screen")));
+  await page.keyboard.press("Control+F6");
+  assert.equal(await focused(), "web-1");
+  assert.deepEqual(page.faults, []);
+});
+
+test("the focus stays where it is while the list changes", async () => {
+  const page = await open(browser);
+  await signIn(page);
+  const link = page.getByRole("link", { name: "leaf-9-3", exact: true });
+  await link.focus();
+  const ask = async (method, path, data) => (await page.request.fetch(url + path, { method, data, headers: { Authorization: `Bearer ${key}` } })).json();
+  const { id } = await ask("POST", "/v1/vms", { name: "newcomer" });
+  await page.getByRole("link", { name: "newcomer", exact: true }).waitFor();
+  assert.ok(await link.evaluate((e) => e === document.activeElement));
+  await ask("DELETE", `/v1/vms/${id}`);
+  await page.getByRole("link", { name: "newcomer", exact: true }).waitFor({ state: "detached" });
+  assert.ok(await link.evaluate((e) => e === document.activeElement));
+  // And the list is where it was when one comes back to it.
+  const at = await page.evaluate(() => scrollY);
+  assert.ok(at > 1000);
+  await page.keyboard.press("Enter");
+  await page.getByRole("heading", { name: "leaf-9-3", level: 1 }).waitFor();
+  assert.equal(await page.evaluate(() => scrollY), 0);
+  await page.goBack();
+  await link.waitFor();
+  assert.equal(await page.evaluate(() => scrollY), at);
+  assert.deepEqual(page.faults, []);
+});
+
+test("what fails says so in words, and can be tried again", async () => {
+  const page = await open(browser);
+  await signIn(page);
+  await page.getByRole("link", { name: "twig-6", exact: true }).click();
+  const stop = page.getByRole("button", { name: "Stop", exact: true });
+  const said = page.getByRole("status");
+  let answer;
+  await page.route("**/stop", (route) => answer(route));
+  for (const [text, how] of [
+    ["The VM is being suspended (VM_BUSY)", (route) => route.fulfill({ status: 409, json: { code: "VM_BUSY", message: "the VM is being suspended" } })],
+    ["There is no such VM (VM_NOT_FOUND)", (route) => route.fulfill({ status: 404, json: { code: "VM_NOT_FOUND", message: "there is no such VM" } })],
+    ["The daemon answered 502", (route) => route.fulfill({ status: 502, body: "<html>" })],
+    ["Maybe that was not done: the daemon does not answer.", (route) => route.abort()],
+  ]) {
+    answer = how;
+    await stop.click();
+    await said.getByText(text, { exact: true }).waitFor();
+    await page.locator("[aria-disabled]").waitFor({ state: "detached" });
+  }
+  await examine(page, "failures");
+  // In a dialog too, which stays.
+  await page.route("**/fork", (route) => route.abort());
+  await page.getByRole("button", { name: "Fork", exact: true }).click();
+  const dialog = page.getByRole("dialog");
+  await dialog.getByRole("button", { name: "Fork into 3" }).click();
+  await dialog.getByRole("alert").getByText("does not answer").waitFor();
+  assert.ok(await dialog.getByRole("button", { name: "Fork into 3" }).isEnabled());
+  await page.keyboard.press("Escape");
+  // A daemon that is gone is said once; what was known stays, until it is back.
+  await page.route("**/v1/**", (route) => route.abort());
+  await go(page, "Host");
+  const gone = page.getByRole("alert").getByText("What you see may be out of date");
+  await gone.waitFor();
+  assert.equal(await page.getByRole("alert").count(), 1);
+  await go(page, "Machines");
+  await page.getByRole("link", { name: "twig-6", exact: true }).waitFor();
+  await examine(page, "a daemon that is gone");
+  await page.unroute("**/v1/**");
+  await gone.waitFor({ state: "detached" });
+  assert.deepEqual(page.faults, []);
+});
+
+test("a machine that is deleted while its page is open says so", async () => {
+  const page = await open(browser);
+  await signIn(page);
+  const ask = async (method, path, data) => (await page.request.fetch(url + path, { method, data, headers: { Authorization: `Bearer ${key}` } })).json();
+  const { id } = await ask("POST", "/v1/vms", { name: "short-lived" });
+  await page.getByRole("link", { name: "short-lived", exact: true }).click();
+  await page.getByRole("heading", { name: "short-lived", level: 1 }).waitFor();
+  await ask("DELETE", `/v1/vms/${id}`);
+  await page.getByRole("heading", { name: "short-lived has been deleted" }).waitFor();
+  await page.locator(".events").getByText("deleted", { exact: true }).waitFor();
+  await examine(page, "a machine that is gone");
+  assert.deepEqual(page.faults, []);
+});
+
+test("what would delete an ephemeral machine asks first", async () => {
+  const page = await open(browser);
+  await signIn(page);
+  const made = await page.request.post(url + "/v1/vms", { data: { name: "mayfly", persistence: { type: "ephemeral" } }, headers: { Authorization: `Bearer ${key}` } });
+  assert.ok(made.ok(), await made.text());
+  await page.getByRole("link", { name: "mayfly", exact: true }).click();
+  await page.getByRole("button", { name: "Suspend", exact: true }).click();
+  await page.getByRole("dialog").getByRole("heading", { name: "Suspend mayfly, which deletes it?" }).waitFor();
+  await page.getByRole("dialog").getByRole("button", { name: "Delete mayfly" }).click();
+  await page.getByRole("heading", { name: "Machines", level: 1 }).waitFor();
+  await page.getByRole("status").getByText("mayfly is deleted.").waitFor();
+  assert.deepEqual(page.faults, []);
+});
+
+test("the longest name fits a phone", async () => {
+  const page = await open(browser, { width: 390, height: 844 });
+  await signIn(page);
+  await page.getByRole("searchbox").fill("namename");
+  await examine(page, "a long name in the list");
+  await page.getByRole("link", { name: "namename" }).click();
+  await page.getByRole("img", { name: /^CPU: \d/ }).waitFor();
+  await examine(page, "a long name");
+  await page.getByRole("button", { name: "Delete", exact: true }).click();
+  const dialog = page.getByRole("dialog");
+  await examine(page, "a long name in a dialog");
+  assert.ok(await dialog.evaluate((d) => d.scrollWidth <= d.clientWidth), "the dialog is too wide");
+  assert.deepEqual(page.faults, []);
+});
+
 test("another account sees nothing of this one's, and is out when its key is revoked", async () => {
   const page = await open(browser);
   const ask = async (method, path, secret, data) => {

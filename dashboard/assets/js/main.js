@@ -1,6 +1,6 @@
 // The page: who is signed in, where they are, and the frame around it.
 
-import { render, useEffect, useState } from "../vendor/preact.js";
+import { render, useEffect, useLayoutEffect, useState } from "../vendor/preact.js";
 import { onSignedOut, signOut, signedIn } from "./api.js";
 import { cell, follow, forget, trouble } from "./live.js";
 import { Dialogs, Icon, Toasts, attempt, dialog, html } from "./ui.js";
@@ -12,7 +12,14 @@ import { Host } from "./host.js";
 import { Keys, useKeys } from "./keys.js";
 
 const place = cell(location.hash);
-addEventListener("hashchange", () => place.set(location.hash));
+addEventListener("hashchange", () => {
+  scrolled.set(place.get(), scrollY);
+  place.set(location.hash);
+});
+
+/** How far each place was scrolled when it was left: there one comes back to. */
+const scrolled = new Map();
+history.scrollRestoration = "manual";
 
 const pages = [
   { at: "", title: "Machines", draw: () => html`<${Machines} />` },
@@ -32,7 +39,8 @@ function App() {
 }
 
 function Frame() {
-  const [at, ...rest] = place.use().replace(/^#\/?/, "").split("/").map(decodeURIComponent);
+  const here = place.use();
+  const [at, ...rest] = here.replace(/^#\/?/, "").split("/").map(decodeURIComponent);
   const page = pages.find((p) => p.at === at) ?? pages[0];
   useEffect(() => {
     const abort = new AbortController();
@@ -40,6 +48,10 @@ function Frame() {
     return () => abort.abort();
   }, []);
   useEffect(() => { document.title = `${page.title} · coppice`; }, [page]);
+  useLayoutEffect(() => {
+    scrollTo(0, scrolled.get(here) ?? 0);
+    if (document.activeElement === document.body) document.getElementById("main").focus({ preventScroll: true }); // what had it is gone
+  }, [here]);
   useKeys({
     "g m": () => { location.hash = "#/"; },
     "g t": () => { location.hash = "#/tree"; },

@@ -48,7 +48,7 @@ function Facts({ vm }) {
   ].filter(Boolean);
   return html`<section class="card"><h2>About it</h2>
     <dl class="facts">${facts.map(([name, value]) => html`<div key=${name}><dt>${name}</dt><dd>${value ?? "…"}</dd></div>`)}</dl>
-    <div class="beside"><h3>From the command line</h3><${Command}>${`coppice shell ${vm.name || vm.id}`}</${Command}></div>
+    <div class="beside"><h3>From the command line</h3><${Command}>${`coppice shell ${/^\w[\w.-]*$/.test(vm.name) ? vm.name : vm.id}`}</${Command}></div>
   </section>`;
 }
 
