@@ -68,6 +68,7 @@ func (m *Manager) Create(ctx context.Context, spec coppice.NewVM) (coppice.VM, e
 	defer m.letFall(c.ID)
 	vm.Base = c.ID
 	if s, ok := m.spares.take(func(s spare) bool { return s.base == c.ID }); ok {
+		s.unwatch()
 		s.session.Close()
 		vm.ID = s.id
 		return m.insert(ctx, vm, step, m.adopt(s))

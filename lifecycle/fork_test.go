@@ -326,6 +326,38 @@ func TestTemplates(t *testing.T) {
 	}
 }
 
+// Who creates a VM of a new size is told why that does not come up, though it is a
+// guest that he does not know which has ended.
+func TestTemplateGuestEnds(t *testing.T) {
+	for name, c := range map[string]struct {
+		exit coppice.Exit // none is that only the agent does not work
+		want coppice.Code
+	}{
+		"crash":  {coppice.Exit{Kind: coppice.ExitCrash, Detail: "SIGSEGV"}, coppice.CodeExitDuringStart},
+		"panic":  {coppice.Exit{Kind: coppice.ExitPanic, Detail: "no init found"}, coppice.CodeKernelPanic},
+		"broken": {want: coppice.CodeUnavailable},
+	} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				h := newHost(t)
+				h.guest.set(func() {
+					h.guest.exec = func(id coppice.VMID) error {
+						if c.exit.Kind != "" {
+							h.hv.End(id, c.exit)
+						}
+						return coppice.ErrGuestGone
+					}
+				})
+				_, err := h.Create(t.Context(), coppice.NewVM{Account: alice})
+				if code(err) != c.want || !strings.Contains(err.Error(), c.exit.Detail) {
+					t.Errorf("it was answered %v, want %s", err, c.want)
+				}
+				h.clean()
+			})
+		})
+	}
+}
+
 // A daemon that leaves while it makes a template leaves no process of that behind.
 func TestLeavingWhileMakingATemplate(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
@@ -386,6 +418,35 @@ func TestSpares(t *testing.T) {
 		h.Close(t.Context())
 		h.clean(a.ID, b.ID, c.ID, d.ID)
 	})
+}
+
+// A VM that was restored ahead and ends is removed at once, and another takes its
+// place after a while.
+func TestSpareEnds(t *testing.T) {
+	for _, kind := range []coppice.ExitKind{coppice.ExitCrash, coppice.ExitPowerOff} {
+		synctest.Test(t, func(t *testing.T) {
+			h := newHost(t)
+			h.leave(t.Context())
+			h.spares = 2
+			h.open()
+			synctest.Wait()
+			ahead, _ := h.hv.Runs(t.Context())
+			if len(ahead) != 2 {
+				t.Fatalf("%d VMs were restored ahead", len(ahead))
+			}
+			h.hv.End(ahead[0], coppice.Exit{Kind: kind})
+			synctest.Wait()
+			h.clean(ahead[1])
+			if vm := h.create(); vm.ID != ahead[1] {
+				t.Errorf("VM %s was made, and %s was ready", vm.ID, ahead[1])
+			}
+			time.Sleep(2 * time.Minute)
+			if now, _ := h.hv.Runs(t.Context()); len(now) != 3 {
+				t.Errorf("a while later there are the processes %v", now)
+			}
+			h.leave(t.Context())
+		})
+	}
 }
 
 // A fork takes a process that was started ahead, and none is left behind.

@@ -8,12 +8,12 @@ import (
 )
 
 // makeHusk prepares a VM of the default size, which is to continue a capture
-// that is not known yet, and returns its id. Until it is somebody's the store
-// does not know it, as with a spare.
-func (m *Manager) makeHusk(ctx context.Context) (id coppice.VMID, err error) {
+// that is not known yet, and puts its id in stock. Until it is somebody's the
+// store does not know it, as with a spare.
+func (m *Manager) makeHusk(ctx context.Context) (err error) {
 	release, err := m.roomOnHost(ctx, m.Size)
 	if err != nil {
-		return "", err
+		return err
 	}
 	defer release()
 	vm := coppice.VM{ID: coppice.NewVMID(), Size: m.Size}
@@ -23,17 +23,18 @@ func (m *Manager) makeHusk(ctx context.Context) (id coppice.VMID, err error) {
 	undo.Push(func(ctx context.Context) error { return m.remove(ctx, vm.ID) })
 	files, err := m.Pool.CreateVM(ctx, vm.ID, "", vm.Size)
 	if err != nil {
-		return "", err
+		return err
 	}
 	if err := m.connect(ctx, &vm); err != nil {
-		return "", err
+		return err
 	}
 	err = m.Hypervisor.Prepare(ctx, coppice.Machine{VM: vm.ID, Size: vm.Size, Disk: files.Disk, Memory: files.Memory})
 	if err != nil {
-		return "", err
+		return err
 	}
 	undo.Keep()
-	return vm.ID, nil
+	m.husks.put(vm.ID)
+	return nil
 }
 
 // newID returns the id of a VM that will continue a capture of that size: one

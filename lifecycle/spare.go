@@ -23,18 +23,21 @@ type spare struct {
 	base    coppice.CaptureID
 	run     coppice.Run
 	session coppice.Session
+	// unwatch is called when somebody takes it.
+	unwatch context.CancelFunc
 }
 
-// makeSpare restores a VM from the default size's template and warms it up.
-func (m *Manager) makeSpare(ctx context.Context) (_ spare, err error) {
+// makeSpare restores a VM from the default size's template, warms it up, and
+// puts it in stock.
+func (m *Manager) makeSpare(ctx context.Context) (err error) {
 	c, err := m.template(ctx, m.Size)
 	if err != nil {
-		return spare{}, err
+		return err
 	}
 	defer m.letFall(c.ID)
 	release, err := m.roomOnHost(ctx, m.Size)
 	if err != nil {
-		return spare{}, err
+		return err
 	}
 	defer release()
 	vm := coppice.VM{ID: coppice.NewVMID(), Instance: coppice.NewInstanceID(), Size: c.Size, Base: c.ID}
@@ -43,31 +46,49 @@ func (m *Manager) makeSpare(ctx context.Context) (_ spare, err error) {
 	m.setRowless(vm.ID, true)
 	undo.Push(func(ctx context.Context) error { return m.remove(ctx, vm.ID) })
 	if _, err := m.Pool.CreateVM(ctx, vm.ID, m.Pool.Capture(c.ID).Disk, vm.Size); err != nil {
-		return spare{}, err
+		return err
 	}
 	if err := m.connect(ctx, &vm); err != nil {
-		return spare{}, err
+		return err
 	}
 	run, err := m.Hypervisor.Start(ctx, m.machineOf(&vm))
 	if err != nil {
-		return spare{}, err
+		return err
 	}
 	session, err := m.greet(ctx, run, identity(&vm, true))
 	if err != nil {
-		return spare{}, err
+		return err
 	}
 	if err := m.Pool.SyncVM(ctx, vm.ID); err != nil {
 		session.Close()
-		return spare{}, err
+		return err
 	}
 	for range warmUpTimes {
 		if _, err := session.Exec(ctx, coppice.ExecSpec{Command: warmUp}, coppice.Stdio{}); err != nil {
 			session.Close()
-			return spare{}, err
+			return err
 		}
 	}
 	undo.Keep()
-	return spare{vm.ID, c.ID, run, session}, nil
+	watched, unwatch := context.WithCancel(m.base)
+	s := spare{vm.ID, c.ID, run, session, unwatch}
+	m.spares.put(s)
+	m.work.Go(func() { m.watchSpare(watched, s) })
+	return nil
+}
+
+// watchSpare removes a spare whose run ends before somebody has taken it.
+func (m *Manager) watchSpare(ctx context.Context, s spare) {
+	defer s.unwatch()
+	exit, err := s.run.Wait(ctx)
+	if err != nil || !m.spares.drop(func(other spare) bool { return other.id == s.id }) {
+		return
+	}
+	m.Log.Warn("a VM restored ahead has ended", "vm", s.id, "exit", exit.Kind, "detail", exit.Detail)
+	s.session.Close()
+	if err := m.remove(m.base, s.id); err != nil {
+		m.Log.Error("cannot remove a VM restored ahead; trying again", "vm", s.id, "error", err)
+	}
 }
 
 // adopt returns the work of making a spare, whose session is closed, somebody's

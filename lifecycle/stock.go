@@ -2,29 +2,32 @@ package lifecycle
 
 import (
 	"context"
+	"slices"
 	"sync"
 	"time"
 )
 
-const stockRetry = time.Minute // after something could not be made
+const stockRetry = time.Minute // after something could not be made, or was of no use
 
 // A stock is things made ahead, so that whoever needs one finds it.
 type stock[T any] struct {
 	want  int
 	quiet time.Duration // when something has been taken, before more is made
 	taken chan struct{} // holds a token when something has been taken
+	lost  chan struct{} // holds a token when something has been dropped
 
 	mu    sync.Mutex
 	items []T
 }
 
 func newStock[T any](want int, quiet time.Duration) *stock[T] {
-	return &stock[T]{want: want, quiet: quiet, taken: make(chan struct{}, 1)}
+	return &stock[T]{want: want, quiet: quiet, taken: make(chan struct{}, 1), lost: make(chan struct{}, 1)}
 }
 
-// keep makes things whenever there are fewer than there should be, until ctx
-// ends. failed hears of what could not be made, before that is tried again.
-func (s *stock[T]) keep(ctx context.Context, make func(context.Context) (T, error), failed func(error)) {
+// keep has things made, and put here, whenever there are fewer than there should
+// be, until ctx ends. failed hears of what could not be made, before that is tried
+// again.
+func (s *stock[T]) keep(ctx context.Context, make func(context.Context) error, failed func(error)) {
 	wait := time.NewTimer(0)
 	defer wait.Stop()
 	for {
@@ -33,16 +36,14 @@ func (s *stock[T]) keep(ctx context.Context, make func(context.Context) (T, erro
 			return
 		case <-s.taken:
 			wait.Reset(s.quiet)
+		case <-s.lost:
+			wait.Reset(stockRetry)
 		case <-wait.C:
 			if s.full() {
 				continue
 			}
 			wait.Reset(0)
-			item, err := make(ctx)
-			switch {
-			case err == nil:
-				s.put(item)
-			case ctx.Err() == nil:
+			if err := make(ctx); err != nil && ctx.Err() == nil {
 				failed(err)
 				wait.Reset(stockRetry)
 			}
@@ -72,11 +73,29 @@ func (s *stock[T]) take(fits func(T) bool) (item T, ok bool) {
 		return item, false
 	}
 	item, s.items = s.items[0], s.items[1:]
-	select {
-	case s.taken <- struct{}{}:
-	default: // it has been said
-	}
+	say(s.taken)
 	return item, true
+}
+
+// drop takes out the thing that is not to be kept, and reports whether it was there.
+func (s *stock[T]) drop(is func(T) bool) bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	i := slices.IndexFunc(s.items, is)
+	if i < 0 {
+		return false
+	}
+	s.items = slices.Delete(s.items, i, i+1)
+	say(s.lost)
+	return true
+}
+
+// say puts a token in a channel, if there is none.
+func say(token chan struct{}) {
+	select {
+	case token <- struct{}{}:
+	default:
+	}
 }
 
 // empty takes everything.

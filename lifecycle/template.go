@@ -109,14 +109,37 @@ func (m *Manager) makeTemplate(ctx context.Context, size coppice.Size) (c coppic
 			m.untidy()
 		}
 	}()
-	session, release, err := m.Use(ctx, coppice.SystemAccount, vm.ID, "template")
+	if c, err = m.captureSettled(ctx, vm.ID, name); err != nil {
+		err = m.whyNotUp(ctx, vm.ID, err)
+	}
+	return c, err
+}
+
+// captureSettled captures a template's VM, of that name, when its guest has settled.
+func (m *Manager) captureSettled(ctx context.Context, id coppice.VMID, name string) (c coppice.Capture, err error) {
+	session, release, err := m.Use(ctx, coppice.SystemAccount, id, "template")
 	if err != nil {
 		return c, err
 	}
 	defer release()
 	if _, err := session.Exec(ctx, coppice.ExecSpec{Command: settled, Timeout: settleTime}, coppice.Stdio{}); err != nil {
-		return c, err
+		return c, coppice.Errorf(coppice.CodeUnavailable, "the guest that VMs of that size start from does not answer; try again").Because(err)
 	}
-	_, c, err = m.cut(ctx, vm.ID, coppice.Capture{Account: coppice.SystemAccount, Name: name, Keep: true})
+	_, c, err = m.cut(ctx, id, coppice.Capture{Account: coppice.SystemAccount, Name: name, Keep: true})
 	return c, err
+}
+
+// whyNotUp returns err in words for somebody whose own VM does not come up for it,
+// and who knows nothing of a template's VM: if that has ended, then how.
+func (m *Manager) whyNotUp(ctx context.Context, id coppice.VMID, err error) error {
+	code := coppice.CodeOf(err)
+	if m.base.Err() != nil || code != coppice.CodeUnavailable && code != coppice.CodeVMNotRunning {
+		return err
+	}
+	ctx, cancel := context.WithTimeout(ctx, followTime)
+	defer cancel()
+	if exit, waitErr := m.Await(ctx, coppice.SystemAccount, id); waitErr == nil {
+		return exitError(exit)
+	}
+	return err
 }

@@ -367,7 +367,8 @@ type talk struct {
 	act    func(*parley, coppice.VMID) error
 	// others says that those lie that are made, and not the VM itself; works that
 	// it is done whatever the agent says; asks that more is said than who the guest is.
-	others, works, asks bool
+	// commands says that it is an agent's answer that is returned.
+	others, works, asks, commands bool
 	// within is how long it may take; 0 is answerTime.
 	within time.Duration
 }
@@ -398,12 +399,12 @@ func talks() []talk {
 		{name: "create of another size", act: create(coppice.NewVM{Size: coppice.Size{MemoryMiB: 1024}}), others: true, asks: true},
 		{name: "start", before: stop, act: start},
 		{name: "resume", before: suspend, act: start},
-		{name: "resume by use", before: suspend, act: (*parley).run, asks: true},
-		{name: "command", act: (*parley).run, asks: true, within: time.Minute},
+		{name: "resume by use", before: suspend, act: (*parley).run, asks: true, commands: true},
+		{name: "command", act: (*parley).run, asks: true, commands: true, within: time.Minute},
 		{name: "command, to another daemon", before: func(p *parley, _ coppice.VMID) (vm coppice.VM, err error) {
 			p.leave()
 			return vm, p.open()
-		}, act: (*parley).run, asks: true, within: time.Minute},
+		}, act: (*parley).run, asks: true, commands: true, within: time.Minute},
 		{name: "fork", act: func(p *parley, id coppice.VMID) error {
 			forks, err := p.Fork(p.ctx, alice, id, coppice.ForkSpec{Count: 2})
 			for _, f := range forks {
@@ -521,7 +522,10 @@ func lieTo(ctx context.Context, l lie, k talk) (told int, err error) {
 	}
 	told = p.agents.tally()
 	_, coded := errors.AsType[*coppice.Error](answer)
-	unsaid := coded && coppice.CodeOf(answer) == coppice.CodeInternal || answer != nil && !coded && !errors.Is(answer, coppice.ErrGuestGone) && !errors.As(answer, new(*wire.Error))
+	unsaid := answer != nil && coppice.CodeOf(answer) == coppice.CodeInternal
+	if k.commands && !coded { // which is in the words of the agent, or of nobody's
+		unsaid = answer != nil && !errors.Is(answer, coppice.ErrGuestGone) && !errors.As(answer, new(*wire.Error))
+	}
 	switch {
 	case told == 0:
 		return 0, fmt.Errorf("nobody heard the lie; it was answered %v", answer)

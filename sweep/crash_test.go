@@ -98,6 +98,9 @@ func (w *stage) judgeCrash(ctx context.Context, sc scenario, acted error) error 
 	if errors.Is(acted, context.DeadlineExceeded) {
 		return errors.New("it was not answered")
 	}
+	if acted != nil && coppice.CodeOf(acted) == coppice.CodeInternal && !errors.Is(acted, coppice.ErrGuestGone) { // which http has a code for
+		return errors.New("the answer has no code")
+	}
 	w.quiet() // also what a daemon that was just opened settles
 	if err := w.inOrder(ctx); err != nil {
 		return err

@@ -284,6 +284,9 @@ func (s session) Exec(ctx context.Context, spec coppice.ExecSpec, stdio coppice.
 		verb = "kept" // whatever it is, it takes a guest that executes
 	}
 	answer, err := s.ask(ctx, verb, arg)
+	if err != nil && ctx.Err() == nil {
+		err = fmt.Errorf("%w: %w", coppice.ErrGuestGone, err)
+	}
 	if stdio.Stdout != nil {
 		io.WriteString(stdio.Stdout, answer)
 	}
