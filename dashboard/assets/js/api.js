@@ -5,7 +5,7 @@
 const kept = "coppice.session";
 
 /** What the API refused: its code and its sentence for people. */
-export class Refusal extends Error {
+class Refusal extends Error {
   constructor(status, body) {
     const message = body.message || `the daemon answered ${status}`;
     super(message[0].toUpperCase() + message.slice(1));

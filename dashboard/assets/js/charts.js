@@ -60,11 +60,12 @@ function Chart({ title, lines, names, show, least, note, asleep }) {
   const width = 240, height = 56;
   const points = (line) => line.map((v, i) => `${(width - ((line.length - 1 - i) * width) / (kept - 1)).toFixed(1)},${(height - (v / most) * height).toFixed(1)}`);
   const now = lines.map((line) => line.at(-1));
+  const peak = show(Math.max(0, ...lines.flat()));
   const words = now[0] === undefined ? "–" : show(now[0]);
   return html`<figure class="card chart">
-    <figcaption><h2>${title}</h2>
+    <figcaption><h2>${title}${now[0] !== undefined && html`<small title="in the last 2 minutes">peak ${peak}</small>`}</h2>
       <p class="now">${asleep ? html`<span class="quiet">not running</span>` : names ? names.map((name, i) => html`<span class=${`line${i}`}><i />${name} <b>${now[i] === undefined ? "–" : show(now[i])}</b></span>`) : html`<b>${words}</b> <span class="quiet">${note}</span>`}</p></figcaption>
-    <svg viewBox=${`0 0 ${width} ${height}`} preserveAspectRatio="none" role="img" aria-label=${`${title}: ${names ? names.map((n, i) => `${n} ${now[i] === undefined ? "unknown" : show(now[i])}`).join(", ") : words}, at most ${show(Math.max(0, ...lines.flat()))} lately`}>
+    <svg viewBox=${`0 0 ${width} ${height}`} preserveAspectRatio="none" role="img" aria-label=${`${title}: ${names ? names.map((n, i) => `${n} ${now[i] === undefined ? "unknown" : show(now[i])}`).join(", ") : words}, at most ${peak} in the last 2 minutes`}>
       <defs><linearGradient id=${id} x1="0" y1="0" x2="0" y2="1"><stop class="from" offset="0" /><stop class="to" offset="1" /></linearGradient></defs>
       ${lines.map((line, i) => line.length > 1 && html`
         ${i === 0 && html`<polygon fill=${`url(#${id})`} points=${[...points(line), `${width},${height}`, `${(width - ((line.length - 1) * width) / (kept - 1)).toFixed(1)},${height}`].join(" ")} />`}

@@ -39,7 +39,7 @@ function Facts({ vm }) {
     ["Memory", node?.memory && vm.state === "running" ? html`${bytes(node.memory.ownBytes)} its own, ${bytes(node.memory.sharedBytes)} shared` : node && "none, as it does not run"],
     ["Disk", node && html`${bytes(node.disk.ownBytes)} its own, ${bytes(node.disk.sharedBytes)} shared`],
     ["From", node && (parent ? html`<a class="link" href=${`#/vm/${parent.id}`}>${nameOf(parent)}</a>` : node.parentId ? html`<code>${node.parentId}</code>` : "the host's image")],
-    ["When idle", html`${whenIdle(vm)}${vm.reclaimAt && html`: <${Ago} at=${vm.reclaimAt} />, unless somebody uses it`}`],
+    ["When idle", html`${whenIdle(vm)}${vm.reclaimAt && html`, so <${Ago} at=${vm.reclaimAt} />`}`],
     ["Kept", kept],
     ["May reach", network && html`${reach[network.egress] ?? network.egress}${network.egressDefault && ", as the host has it"}${" "}
       <button type="button" class="link" onClick=${() => changeEgress(vm, network, setNetwork)}>Change</button>`],

@@ -44,7 +44,7 @@ function Sessions({ vm, session }) {
     <header>
       <nav aria-label="Terminals">${ids.map((id) => html`<span key=${id} aria-current=${id === session ? "page" : undefined}>
         <a href=${place(vm, id)}>${id}</a><button type="button" class="plain" aria-label=${`End ${id}`} title="End it" onClick=${() => end(id)}><${Icon} name="close" /></button></span>`)}</nav>
-      <span class="hint"><kbd>Ctrl</kbd><kbd>F6</kbd>leaves the terminal</span>
+      <span class="leave"><kbd>Ctrl</kbd><kbd>F6</kbd>leaves the terminal</span>
       <${Button} kind="small" icon="plus" onClick=${() => { location.hash = place(vm, fresh(all)); }}>New</${Button}>
     </header>
     ${session && html`<${Screen} key=${session} vm=${vm} session=${session} onChange=${look} />`}

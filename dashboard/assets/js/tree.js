@@ -87,12 +87,13 @@ export function Tree() {
     <div class="heading"><h1>Tree</h1>
       <div class="legend">${["running", "suspended", "stopped", "lost", "ready", "deleted"].filter((s) => ordered.some((n) => stateOf(n) === s)).map((s) => html`<${State} state=${s} />`)}</div>
       <p>${nodes ? html`${plural(count("vm"), "machine")}${count("snapshot") > 0 && `, ${plural(count("snapshot"), "snapshot")}`}, with ${own("memory")} of memory and ${own("disk")} of disk of their own; the rest is shared.` : "…"}</p></div>
+    ${nodes && !ordered.some((n) => n.parent) && html`<p class="card hint">Nothing has been forked yet. What you fork a machine into grows from it here.</p>`}
     ${ordered.some((n) => n.parent) && html`<${Canopy} roots=${roots} ordered=${ordered} onPick=${(id) => {
       setFolded(new Set());
       requestAnimationFrame(() => list.current.querySelector(`[data-node="${CSS.escape(id)}"] a.name, [data-node="${CSS.escape(id)}"]`)?.focus());
     }} />`}
     <div class="tree card flush" ref=${list}>
-      <div class="row head" aria-hidden="true"><span>Name</span><span>Memory <i class="own" />own <i class="shared" />shared</span><span>Disk</span></div>
+      <div class="row head" aria-hidden="true"><span>Name</span><span>Memory<em> and disk</em> <i class="own" />own <i class="shared" />shared</span><span>Disk</span></div>
       <${Rows} shown=${shown} folded=${folded} fold=${fold} />
     </div>`;
 }

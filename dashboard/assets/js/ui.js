@@ -56,7 +56,7 @@ const shapes = {
 };
 shapes.building = shapes.starting;
 
-export const stateWord = { ready: "snapshot" };
+const stateWord = { ready: "snapshot" };
 
 /** The shape of a state, as an SVG of its own or, with x and y, inside one. */
 export function Glyph({ state, x, y, size = 16 }) {
