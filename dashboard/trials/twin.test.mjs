@@ -366,7 +366,7 @@ test("the longest name fits a phone", async () => {
   await page.getByRole("button", { name: "Delete", exact: true }).click();
   const dialog = page.getByRole("dialog");
   await examine(page, "a long name in a dialog");
-  assert.ok(await dialog.evaluate((d) => d.scrollWidth <= d.clientWidth), "the dialog is too wide");
+  for (const part of [dialog, dialog.getByRole("button", { name: "Cancel" })]) assert.ok(await part.evaluate((e) => e.scrollWidth <= e.clientWidth), "something is cut off");
   assert.deepEqual(page.faults, []);
 });
 

@@ -48,8 +48,6 @@ export function forget() {
   answers.clear();
 }
 
-const transient = ["building", "starting", "suspending"];
-
 let looking, again = false;
 /** Looks at all VMs, and returns when they are known as they are now. */
 export function refresh() {
@@ -134,8 +132,7 @@ async function listen(signal) {
 async function look(signal) {
   while (!signal.aborted) {
     await refresh();
-    const busy = Object.keys(doing.get()).length > 0 || machines.get()?.some((vm) => transient.includes(vm.state));
-    await pause(busy || trouble.get() ? 1000 : 5000, signal);
+    await pause(1000, signal);
   }
 }
 

@@ -130,7 +130,7 @@ function Create({ snapshots, onClose }) {
       <${Field} label="Memory"><select name="memory"><option value="">default</option>${memories.map((n) => html`<option value=${n}>${mib(n * 1024)}</option>`)}</select></${Field}>
       <${Field} label="Disk, GiB"><input name="disk" type="number" min="1" max="1024" placeholder="default" /></${Field}>
     </div>
-    <${IdleFields} usual="as the host has it" kept="suspended" />
+    <${IdleFields} usual="host default" kept="suspended" />
   </${Dialog}>`;
 }
 
