@@ -98,13 +98,11 @@ export function Tree() {
     </div>`;
 }
 
-const indent = 22;
-
 function Rows({ shown, folded, fold }) {
   const slim = useMedia(narrow);
   const height = slim ? 52 : 38;
-  const step = slim ? 14 : indent;
   const most = Math.max(0, ...shown.map((n) => n.depth));
+  const step = slim ? Math.min(14, 44 / most) : Math.min(22, 330 / most);
   const largest = { memory: Math.max(1, ...shown.map((n) => sum(n.memory))), disk: Math.max(1, ...shown.map((n) => sum(n.disk))) };
   const row = new Map(shown.map((n, i) => [n.id, i]));
   const x = (node) => 24 + node.depth * step, y = (node) => row.get(node.id) * height + height / 2;
@@ -158,7 +156,7 @@ function parts(nodes) {
 /** Gives each part its width in cells, a crown one of about that many times its height. */
 function measure(all, aspect) {
   for (const part of all) {
-    if (part.leaves) part.cells = part.leaves.length < 4 ? part.leaves.length : Math.ceil(Math.sqrt(part.leaves.length * aspect));
+    if (part.leaves) part.cells = Math.min(part.leaves.length, Math.max(3, Math.ceil(Math.sqrt(part.leaves.length * aspect))));
     else part.cells = Math.max(2, measure(part.parts, aspect));
   }
   return all.reduce((sum, part) => sum + part.cells, all.length - 1);
@@ -181,23 +179,28 @@ function Canopy({ roots, ordered, onPick }) {
       <title>${nameOf(node)}, ${stateOf(node)}</title>
       ${stool && html`<ellipse class="stool" cx=${x} cy=${y + size / 2} rx=${stool} ry="4.5" />`}
       <circle class="ground" cx=${x} cy=${y} r=${size / 2 + 1} /><${Glyph} state=${stateOf(node)} x=${x - size / 2} y=${y - size / 2} size=${size} /></g>`)}
-    ${labels.map((l) => html`<text key=${l.key} x=${l.x} y=${l.y} text-anchor=${l.anchor}>${l.text}</text>`)}
+    ${labels.map((l) => html`<text key=${l.key} class=${l.kind} x=${l.x} y=${l.y} text-anchor=${l.anchor}>${l.text}</text>`)}
   </svg></div>`;
 }
+
+const cut = (text, length) => (text.length <= length ? text : `${text.slice(0, Math.floor(length) - 1)}…`);
 
 /** Where all of the picture is, in one of that width. */
 function drawn(roots, ordered, width) {
   const all = parts(roots);
   const room = width - 48;
-  let pitch; // from one of a crown to the next
-  for (const aspect of [1.6, 1, 0.6, 0.35]) {
+  // From one of a crown to the next: where there is room for it, crowns are a row each, with names.
+  let pitch = Math.min(110, room / measure(all, Infinity));
+  const depth = Math.max(1, ...ordered.map((n) => n.depth));
+  const level = Math.max(16, Math.min(68, 190 / depth));
+  const named = pitch >= 70 && level >= 52;
+  for (const aspect of named ? [] : [1.6, 1, 0.6, 0.35]) {
     pitch = Math.min(20, room / measure(all, aspect));
     if (pitch >= 11) break;
   }
+  const up = named ? 40 : pitch; // from one row to the next
   const rows = (part) => Math.ceil(part.leaves.length / part.cells);
-  const depth = Math.max(1, ...ordered.map((n) => n.depth));
-  const level = Math.max(16, Math.min(68, 190 / depth));
-  const above = (some, at) => Math.max(0, ...some.map((p) => (p.leaves ? at * level + rows(p) * pitch : above(p.parts, at + 1))));
+  const above = (some, at) => Math.max(0, ...some.map((p) => (p.leaves ? at * level + rows(p) * up : above(p.parts, at + 1))));
   const ground = Math.max(212, above(all, 0) + 20), height = ground + 44;
   const buds = [], crowns = [], branches = [], labels = [];
   const branch = (part, x, y, from) => {
@@ -207,11 +210,13 @@ function drawn(roots, ordered, width) {
   const crown = (part, left, y, from) => {
     const x = left + (part.cells * pitch) / 2, n = part.leaves.length;
     const size = Math.min(16, pitch * 0.84);
-    if (from) branch(part, x, n > 1 ? y + pitch * 0.6 : y, from);
-    if (n > 1) crowns.push({ x: left - pitch * 0.1, y: y - (rows(part) - 0.4) * pitch, width: (part.cells + 0.2) * pitch, height: (rows(part) + 0.2) * pitch, rx: pitch * 0.6 });
+    if (from) branch(part, x, n > 1 || named ? y + up * 0.6 : y, from);
+    if (n > 1 || named) crowns.push({ x: left - up * 0.1, y: y - (rows(part) - 0.4) * up, width: part.cells * pitch + up * 0.2, height: (rows(part) + 0.2) * up, rx: Math.min(12, up * 0.6) });
     part.leaves.forEach((node, i) => {
       const row = Math.floor(i / part.cells), across = Math.min(part.cells, n - row * part.cells);
-      buds.push({ node, size, x: x + (i % part.cells - (across - 1) / 2) * pitch, y: y - row * pitch });
+      const at = x + (i % part.cells - (across - 1) / 2) * pitch;
+      buds.push({ node, size, x: at, y: y - row * up - (named ? 8 : 0) });
+      if (named) labels.push({ key: node.id, kind: "leaf", text: cut(nameOf(node), (pitch - 10) / 6.8), anchor: "middle", x: at, y: y + 17 });
     });
   };
   const place = (some, left, at, from) => {
