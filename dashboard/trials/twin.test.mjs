@@ -370,6 +370,17 @@ test("the longest name fits a phone", async () => {
   assert.deepEqual(page.faults, []);
 });
 
+test("who goes back by the keyboard sees where they are", async () => {
+  const page = await open(browser);
+  await signIn(page);
+  await page.locator(".list .name").nth(40).focus();
+  for (let i = 0; i < 30; i++) {
+    await page.keyboard.press("Shift+Tab");
+    const hidden = await page.evaluate(() => document.querySelector(".top").getBoundingClientRect().bottom - document.activeElement.closest("tr").getBoundingClientRect().top);
+    assert.ok(hidden <= 0, `${hidden} pixels of the row are below the top bar`);
+  }
+});
+
 test("another account sees nothing of this one's, and is out when its key is revoked", async () => {
   const page = await open(browser);
   const ask = async (method, path, secret, data) => {
