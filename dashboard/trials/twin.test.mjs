@@ -313,6 +313,16 @@ test("what fails says so in words, and can be tried again", async () => {
   await dialog.getByRole("alert").getByText("does not answer").waitFor();
   assert.ok(await dialog.getByRole("button", { name: "Fork into 3" }).isEnabled());
   await page.keyboard.press("Escape");
+  // Where something was to be seen there is why it is not, and a way to try again.
+  await page.route(/\/(ports|sessions)$/, (route) => route.fulfill({ status: 503, json: { code: "GUEST_UNREACHABLE", message: "the guest does not answer" } }));
+  await page.getByRole("button", { name: "Look again" }).click();
+  await page.getByRole("alert").getByText("The guest does not answer").waitFor();
+  await page.getByRole("link", { name: "Terminal", exact: true }).click();
+  await page.getByRole("alert").getByText("The guest does not answer").waitFor();
+  await examine(page, "no terminal");
+  await page.unroute(/\/(ports|sessions)$/);
+  await page.getByRole("button", { name: "Try again" }).click();
+  await page.locator(".xterm-cursor").waitFor();
   // A daemon that is gone is said once; what was known stays, until it is back.
   await page.route("**/v1/**", (route) => route.abort());
   await go(page, "Host");

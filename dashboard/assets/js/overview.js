@@ -4,7 +4,7 @@ import { useEffect, useState } from "../vendor/preact.js";
 import { get, send, vmPath } from "./api.js";
 import { happened, ingress, machines, refresh } from "./live.js";
 import { whenIdle } from "./machines.js";
-import { Ago, Button, Command, Dialog, Field, Icon, attempt, bytes, dialog, html, mib, nameOf, plural } from "./ui.js";
+import { Ago, Button, Command, Dialog, Field, Icon, Problem, attempt, bytes, dialog, html, mib, nameOf, plural } from "./ui.js";
 import { Charts } from "./charts.js";
 import { Lifecycle } from "./lifecycle.js";
 import { Events, useEvents } from "./history.js";
@@ -65,9 +65,13 @@ function changeEgress(vm, network, changed) {
 
 function Ports({ vm }) {
   const [ports, setPorts] = useState(null);
+  const [error, setError] = useState(null);
   const running = vm.state === "running";
   const where = ingress.use();
-  const look = () => get(vmPath(vm.id, "/ports")).then((p) => setPorts(p.ports), () => setPorts([]));
+  const look = () => get(vmPath(vm.id, "/ports")).then((p) => {
+    setError(null);
+    setPorts(p.ports);
+  }, setError);
   useEffect(() => { running ? look() : setPorts(null); }, [vm.id, vm.state, vm.vmInstanceId]);
   const setPrivate = async () => {
     await send("PUT", vmPath(vm.id, "/ingress"), { body: { private: !vm.private } });
@@ -77,6 +81,7 @@ function Ports({ vm }) {
   return html`<section class="card">
     <header><h2>Open ports</h2>${running && html`<${Button} kind="small" icon="refresh" onClick=${look}>Look again</${Button}>`}</header>
     ${!running ? html`<p class="quiet">Nothing listens while it does not run.</p>`
+      : error ? html`<${Problem} error=${error} />`
       : ports === null ? html`<p class="quiet">…</p>`
       : ports.length === 0 ? html`<p class="quiet">Nothing listens. What does, say <code>python3 -m http.server 8000</code>, is linked here.</p>`
       : html`<ul class="ports">${ports.map((p) => html`<li key=${p.port}>

@@ -3,7 +3,7 @@
 
 import { useEffect, useRef, useState } from "../vendor/preact.js";
 import { get, send, socket, vmPath } from "./api.js";
-import { Button, Icon, attempt, html } from "./ui.js";
+import { Button, Icon, Problem, attempt, html } from "./ui.js";
 import { Asleep } from "./asleep.js";
 
 const place = (vm, session) => `#/vm/${vm.id}/terminal/${session}`;
@@ -25,20 +25,19 @@ export function Terminal({ vm, session }) {
 
 function Sessions({ vm, session }) {
   const [all, setAll] = useState(null);
-  const look = () => attempt(async () => {
-    const now = await sessions(vm);
+  const [error, setError] = useState(null);
+  const look = () => sessions(vm).then((now) => {
+    setError(null);
     setAll(now);
-    return now;
-  });
-  useEffect(() => {
-    look().then((now) => now && !session && location.replace(place(vm, last(now) ?? fresh(now))));
-  }, [vm.id, session]);
+    if (!session) location.replace(place(vm, last(now) ?? fresh(now)));
+  }, setError);
+  useEffect(() => { look(); }, [vm.id, session]);
   const end = (id) => attempt(async () => {
     await send("DELETE", vmPath(vm.id, `/pty/sessions/${encodeURIComponent(id)}`));
     if (id === session) location.hash = `#/vm/${vm.id}/terminal`;
     look();
   });
-  if (!all) return html`<section class="card terminals"></section>`;
+  if (!all) return html`<section class="card terminals">${error && html`<${Problem} error=${error} /><${Button} icon="refresh" onClick=${look}>Try again</${Button}>`}</section>`;
   const ids = [...new Set([...all.map((s) => s.sessionId), session].filter(Boolean))];
   return html`<section class="card flush terminals">
     <header>
@@ -68,7 +67,7 @@ const colours = () => {
   };
 };
 
-/** What a connection that broke is tried again after, in ms. */
+/** After what a connection that broke is tried again, in ms; the last again and again. */
 const patience = [300, 700, 1500, 3000, 5000];
 
 function Screen({ vm, session, onChange }) {
@@ -141,9 +140,9 @@ function attach(Xterm, Fit, element, vm, session, say, onChange) {
     conn.onmessage = (event) => heard(event.data);
     conn.onclose = () => {
       if (closed) return;
-      if (attempts === patience.length) return say("The connection is lost. Load the page again to try once more.");
-      say("Connecting again…");
-      timer = setTimeout(connect, patience[attempts++]);
+      say("The connection is lost. Connecting again…");
+      if (attempts > 0) opened = false; // it may be gone
+      timer = setTimeout(connect, patience[Math.min(attempts++, patience.length - 1)]);
     };
   };
   connect();

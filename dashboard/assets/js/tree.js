@@ -106,7 +106,10 @@ function Rows({ shown, folded, fold }) {
   const largest = { memory: Math.max(1, ...shown.map((n) => sum(n.memory))), disk: Math.max(1, ...shown.map((n) => sum(n.disk))) };
   const row = new Map(shown.map((n, i) => [n.id, i]));
   const x = (node) => 24 + node.depth * step, y = (node) => row.get(node.id) * height + height / 2;
-  const branch = (n) => `M${x(n.parent)} ${y(n.parent) + 9}V${y(n) - 8}Q${x(n.parent)} ${y(n)} ${x(n.parent) + 8} ${y(n)}H${x(n) - 11}`;
+  const bend = Math.min(8, step - 11); // how far there is from the line of a parent to the shape of a child
+  const branch = (n) => `M${x(n.parent)} ${y(n.parent) + 9}` + (bend > 0
+    ? `V${y(n) - bend}Q${x(n.parent)} ${y(n)} ${x(n.parent) + bend} ${y(n)}H${x(n) - 11}`
+    : `V${y(n) - 16}L${x(n)} ${y(n) - 9}`);
   return html`<div class="rows">
     <svg class="branches" aria-hidden="true" width=${40 + most * step} height=${shown.length * height}>
       ${shown.filter((n) => n.parent).map((n) => html`<path key=${n.id} d=${branch(n)} />`)}
