@@ -86,9 +86,14 @@ for (const scheme of ["light", "dark"]) {
 test("a tree of 200 machines can be read, folded and walked", async () => {
   const page = await open(browser);
   await signIn(page);
+  await page.route("**/v1/tree", async (route) => { // later than what a click excuses
+    await new Promise((resolve) => setTimeout(resolve, 700));
+    await route.continue();
+  }, { times: 1 });
   await go(page, "Tree");
   const rows = page.locator(".rows li");
   await page.getByRole("link", { name: "twig-7", exact: true }).waitFor();
+  assert.deepEqual(await page.evaluate(() => window.shifted), [], "the layout jumps");
   const all = await rows.count();
   assert.ok(all >= 200, `${all} rows`);
   assert.equal(await page.locator(".canopy .bud").count(), all, "the picture and the list differ");
@@ -363,6 +368,18 @@ test("what would delete an ephemeral machine asks first", async () => {
   await page.getByRole("heading", { name: "Machines", level: 1 }).waitFor();
   await page.getByRole("status").getByText("mayfly is deleted.").waitFor();
   assert.deepEqual(page.faults, []);
+});
+
+test("what a column has is below its head, at any width that has heads", async () => {
+  for (const width of [760, 1000]) {
+    const page = await open(browser, { width });
+    await signIn(page);
+    await page.getByRole("link", { name: "hello", exact: true }).waitFor();
+    const lefts = (row) => page.locator(row).first().locator("th:visible, td:visible").evaluateAll((all) => all.map((cell) => cell.getBoundingClientRect().left));
+    assert.deepEqual(await lefts(".machines tbody tr"), await lefts(".machines thead tr"), `${width} wide`);
+    await examine(page, `${width} wide`);
+    await page.context().close();
+  }
 });
 
 test("the longest name fits a phone", async () => {

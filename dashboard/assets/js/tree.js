@@ -74,7 +74,8 @@ export function Tree() {
   });
 
   if (answer?.error) return html`<div class="heading"><h1>Tree</h1></div><${Problem} error=${answer.error} />`;
-  if (nodes?.length === 0) {
+  if (!nodes) return html`<div class="heading"><h1>Tree</h1><p>…</p></div>`;
+  if (nodes.length === 0) {
     return html`<div class="heading"><h1>Tree</h1></div><${Empty} title="Nothing has grown yet">
       <p>Every fork of a machine becomes a branch of it here. Plant the first, and fork it:</p>
       <${Command}>coppice fork hello -n 3 --name twig</${Command}>
@@ -86,8 +87,8 @@ export function Tree() {
   return html`
     <div class="heading"><h1>Tree</h1>
       <div class="legend">${["running", "suspended", "stopped", "lost", "ready", "deleted"].filter((s) => ordered.some((n) => stateOf(n) === s)).map((s) => html`<${State} state=${s} />`)}</div>
-      <p>${nodes ? html`${plural(count("vm"), "machine")}${count("snapshot") > 0 && `, ${plural(count("snapshot"), "snapshot")}`}, with ${own("memory")} of memory and ${own("disk")} of disk of their own; the rest is shared.` : "…"}</p></div>
-    ${nodes && !ordered.some((n) => n.parent) && html`<p class="card hint">Nothing has been forked yet. What you fork a machine into grows from it here.</p>`}
+      <p>${plural(count("vm"), "machine")}${count("snapshot") > 0 && `, ${plural(count("snapshot"), "snapshot")}`}, with ${own("memory")} of memory and ${own("disk")} of disk of their own; the rest is shared.</p></div>
+    ${!ordered.some((n) => n.parent) && html`<p class="card hint">Nothing has been forked yet. What you fork a machine into grows from it here.</p>`}
     ${ordered.some((n) => n.parent) && html`<${Canopy} roots=${roots} ordered=${ordered} onPick=${(id) => {
       setFolded(new Set());
       requestAnimationFrame(() => list.current.querySelector(`[data-node="${CSS.escape(id)}"] a.name, [data-node="${CSS.escape(id)}"]`)?.focus());
