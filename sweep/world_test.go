@@ -344,7 +344,13 @@ func (w *world) audit(ctx context.Context) (wrong []string, err error) {
 		}
 		wrong = append(wrong, fmt.Sprintf("%s %s of VM %q, capture %q: %s", d.Kind, d.Name, d.VM, d.Capture, d.Text))
 	}
-	return wrong, err
+	// What was in flight while the host was looked at is not in what was found.
+	now, rowsErr := w.db.VMs(ctx, coppice.VMFilter{})
+	same := func(a, b coppice.VM) bool { return a.ID == b.ID && a.State == b.State && a.Verb == b.Verb }
+	if !slices.EqualFunc(rows, now, same) {
+		wrong = append(wrong, "something is being done to VMs")
+	}
+	return wrong, errors.Join(err, rowsErr)
 }
 
 // over reports whether the guest of a VM has ended, whose process is still there.
