@@ -23,9 +23,11 @@ its name, if only one VM is called so.
 The API's address and key are looked for in this order: --api-url and --api-key,
 COPPICE_API_URL and COPPICE_API_KEY, FREESTYLE_API_URL and FREESTYLE_API_KEY, the
 data directory of a daemon on this machine.`,
+		Version:       version(),
 		SilenceErrors: true,
 		SilenceUsage:  true,
 	}
+	root.SetVersionTemplate("coppice {{.Version}}\n")
 	flags := root.PersistentFlags()
 	flags.StringVar(&m.apiURL, "api-url", "", "address of the API")
 	flags.StringVar(&m.apiKey, "api-key", "", "key for the API")
