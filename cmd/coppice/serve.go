@@ -16,6 +16,7 @@ import (
 	"github.com/coppice-vm/coppice/access"
 	"github.com/coppice-vm/coppice/dashboard"
 	"github.com/coppice-vm/coppice/guest"
+	"github.com/coppice-vm/coppice/hostnet"
 	"github.com/coppice-vm/coppice/http"
 	"github.com/coppice-vm/coppice/image"
 	"github.com/coppice-vm/coppice/ingress"
@@ -64,99 +65,124 @@ func openDaemon(ctx context.Context, c config, log *slog.Logger) (_ *daemon, err
 		return nil, err
 	}
 	d.closers = append(d.closers, d.tracer.Close) // the next daemon does not wait for it
+	disk, err := d.openDisk(ctx, c)
+	if err != nil {
+		return nil, err
+	}
+	machines, err := d.openMachines(ctx, c, disk.image)
+	if err != nil {
+		return nil, err
+	}
+	if err := d.openManager(ctx, c, disk, machines); err != nil {
+		return nil, err
+	}
+	return d, d.serve(ctx, c, disk.db)
+}
+
+// A disk is what a daemon keeps.
+type disk struct {
+	files *pool.Pool
+	db    *sqlite.DB
+	image coppice.Image // of this build, in the pool
+}
+
+// openDisk takes hold of the data directory, and opens what is in it.
+func (d *daemon) openDisk(ctx context.Context, c config) (k disk, err error) {
 	dir := c.dir()
 	if err := dir.Make(); err != nil {
-		return nil, err
+		return k, err
 	}
 	claim, err := dir.Claim()
 	if err != nil {
-		return nil, err
+		return k, err
 	}
 	d.closers = append(d.closers, claim.Release)
 
 	host.Notify("STATUS=opening the pool")
-	if err := pool.EnsureFilesystem(ctx, dir.Pool(), maxPoolBytes, log); err != nil {
-		return nil, err
+	if err := pool.EnsureFilesystem(ctx, dir.Pool(), maxPoolBytes, d.log); err != nil {
+		return k, err
 	}
-	files, err := pool.Open(dir.Pool(), log)
-	if err != nil {
-		return nil, err
+	if k.files, err = pool.Open(dir.Pool(), d.log); err != nil {
+		return k, err
 	}
-	d.closers = append(d.closers, files.Close)
-	db, err := sqlite.Open(ctx, dir.Database())
-	if err != nil {
-		return nil, err
+	d.closers = append(d.closers, k.files.Close)
+	if k.db, err = sqlite.Open(ctx, dir.Database()); err != nil {
+		return k, err
 	}
-	d.closers = append(d.closers, db.Close)
+	d.closers = append(d.closers, k.db.Close)
 
 	host.Notify("STATUS=installing the image")
-	img, err := installedImage(ctx, c, files, log)
-	if err != nil {
-		return nil, err
+	if k.image, err = installedImage(ctx, c, k.files, d.log); err != nil {
+		return k, err
 	}
-	if err := dir.SetImage(img.ID); err != nil {
-		return nil, err
-	}
+	return k, dir.SetImage(k.image.ID)
+}
+
+// Machines are what a daemon runs VMs with.
+type machines struct {
+	vmm     *qemu.Hypervisor
+	accel   qemu.Accel
+	network *hostnet.Network
+	egress  coppice.Egress // of VMs that say nothing of it
+}
+
+// openMachines finds out how this host runs VMs best, and readies it for that.
+func (d *daemon) openMachines(ctx context.Context, c config, img coppice.Image) (m machines, err error) {
 	host.Notify("STATUS=finding out whether KVM works here")
-	accel, why, err := accelerator(ctx, c, img, log)
+	accel, why, err := accelerator(ctx, c, img, d.log)
 	if err != nil {
-		return nil, err
+		return m, err
 	}
-	log.Info("accelerator", "accel", accel, "because", why)
+	m.accel = accel
+	d.log.Info("accelerator", "accel", accel, "because", why)
 	if err := qemu.CheckTracing(os.Getpid()); err != nil {
-		log.Error("VMs cannot go on from captures: none can be created, forked or resumed", "because", err, "to mend it", fixTracing)
+		d.log.Error("VMs cannot go on from captures: none can be created, forked or resumed", "because", err, "to mend it", fixTracing)
 	}
-	boot, err := host.BootID()
-	if err != nil {
-		return nil, err
-	}
-	qemuVersion, err := qemu.Version(ctx, "")
-	if err != nil {
-		return nil, err
-	}
-	spares, sparesErr := strconv.Atoi(c.spares)
-	husks, husksErr := strconv.Atoi(c.husks)
-	days, daysErr := strconv.Atoi(c.history)
-	if err := errors.Join(sparesErr, husksErr, daysErr); err != nil {
-		return nil, err
-	}
-	eviction, err := c.eviction()
-	if err != nil {
-		return nil, err
-	}
-	budget, err := c.budget()
-	if err != nil {
-		return nil, err
-	}
-	network, egress, err := c.network(log)
-	if err != nil {
-		return nil, err
-	}
-	d.closers = append(d.closers, network.Close)
 	users, err := qemu.ParseUsers(c.vmUsers)
 	if err != nil {
-		return nil, err
+		return m, err
 	}
 	diskRate, err := parseMiB(c.vmDiskRate)
 	if err != nil {
-		return nil, err
+		return m, err
 	}
-	vmm := qemu.New(qemu.Config{RunDir: dir.Run(), Accel: accel, Tap: network.Tap, Users: users, IOBytes: diskRate << 20, Log: log})
-	d.closers = append(d.closers, func() error { vmm.Close(); return nil })
+	if m.network, m.egress, err = c.network(d.log); err != nil {
+		return m, err
+	}
+	d.closers = append(d.closers, m.network.Close)
+	m.vmm = qemu.New(qemu.Config{RunDir: c.dir().Run(), Accel: accel, Tap: m.network.Tap, Users: users, IOBytes: diskRate << 20, Log: d.log})
+	d.closers = append(d.closers, func() error { m.vmm.Close(); return nil })
+	return m, nil
+}
+
+// openManager takes VMs up where the daemon before has left them.
+func (d *daemon) openManager(ctx context.Context, c config, k disk, m machines) error {
+	spares, sparesErr := strconv.Atoi(c.spares)
+	husks, husksErr := strconv.Atoi(c.husks)
+	days, daysErr := strconv.Atoi(c.history)
+	budget, budgetErr := c.budget()
+	eviction, evictionErr := c.eviction()
+	boot, bootErr := host.BootID()
+	qemuVersion, qemuErr := qemu.Version(ctx, "")
+	err := errors.Join(sparesErr, husksErr, daysErr, budgetErr, evictionErr, bootErr, qemuErr)
+	if err != nil {
+		return err
+	}
 	d.manager, err = lifecycle.Open(ctx, lifecycle.Config{
-		Store: failports.Store(nil, db), Captures: failports.Captures(nil, db), Quotas: db, History: db,
-		Gauge: failports.Gauge(nil, gauge{files.Usage}), Budget: budget, Eviction: eviction,
-		Hypervisor: failports.Hypervisor(nil, vmm), Pool: failports.Pool(nil, files), Guest: failports.Guest(nil, guest.New(log)), Log: log,
-		Network: failports.Network(nil, network), Egress: egress, Places: []coppice.Inspector{dir}, Observer: d.recorder, Tracer: d.tracer,
-		VMM: fmt.Sprintf("%s, %s", qemuVersion, accel), Image: img.ID, Size: defaultSize(accel), Spares: spares, Husks: husks, HostBoot: boot, StartAgain: c.afterReboot == "start",
-		KeepHistory: time.Duration(days) * 24 * time.Hour,
+		Store: failports.Store(nil, k.db), Captures: failports.Captures(nil, k.db), Quotas: k.db, History: k.db,
+		Pool: failports.Pool(nil, k.files), Gauge: failports.Gauge(nil, gauge{k.files.Usage}), Budget: budget, Eviction: eviction,
+		Hypervisor: failports.Hypervisor(nil, m.vmm), VMM: fmt.Sprintf("%s, %s", qemuVersion, m.accel), Guest: failports.Guest(nil, guest.New(d.log)),
+		Network: failports.Network(nil, m.network), Egress: m.egress, Places: []coppice.Inspector{c.dir()},
+		Image: k.image.ID, Size: defaultSize(m.accel), Spares: spares, Husks: husks,
+		HostBoot: boot, StartAgain: c.afterReboot == "start", KeepHistory: time.Duration(days) * 24 * time.Hour,
+		Log: d.log, Observer: d.recorder, Tracer: d.tracer,
 	})
 	if err != nil {
-		return nil, err
+		return err
 	}
 	d.closers = append(d.closers, d.closeManager)
 	d.recorder.Watch(d.manager.Census)
-	return d, d.serve(ctx, c, db)
+	return nil
 }
 
 // serve opens the API.
