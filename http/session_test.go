@@ -33,6 +33,13 @@ func TestBrowserSession(t *testing.T) {
 	if !cookie.HttpOnly || cookie.SameSite != http.SameSiteStrictMode || cookie.Path != "/" {
 		t.Errorf("the cookie is too free: %v", cookie)
 	}
+	if cookie.Secure {
+		t.Error("a browser that came without TLS would not send the cookie")
+	}
+	a := h.do("POST", "/auth/v1/browser-session", "", "Origin: https://coppice.example.com")
+	if set := a.header.Get("Set-Cookie"); !strings.Contains(set, "; Secure") {
+		t.Errorf("the cookie of a browser that came by TLS would be sent without: %s", set)
+	}
 	half := "Cookie: " + cookie.Name + "=" + cookie.Value
 	_, other := h.signIn()
 	for _, c := range []struct {
