@@ -17,6 +17,9 @@ import (
 // What a reader of a page has, which the page says nothing of.
 var readersHave = map[string]string{
 	"README.md": "coppice create --name hello",
+	"INGRESS.md": `coppice create --name hello
+		coppice exec hello 'cd /root && nohup python3 -m http.server 3000 >/dev/null 2>&1 &'
+		curl -fs --retry 60 "$(coppice open -n hello 3000)"`,
 	"CLI.md": `coppice create --name hello
 		coppice exec hello 'useradd -m deploy; cd /root && nohup python3 -m http.server 3000 >/dev/null 2>&1 &'
 		mkdir src; echo notes >notes.txt`,
@@ -84,6 +87,8 @@ func blocksToRun(t *testing.T, name string) (blocks []string) {
 			block.WriteString(line + "\n")
 		case line == "```sh":
 			inside = true
+		case strings.HasPrefix(line, "    coppice ") || strings.HasPrefix(line, "    curl "):
+			t.Errorf("%s: %q is not in a block of sh, and so not run", name, line)
 		case strings.HasPrefix(line, "<!-- not run: ") && excused == "":
 			excused = line
 		case line != "" && excused != "":
@@ -119,8 +124,8 @@ func (r *reader) sitDown() {
 	for name, script := range map[string]string{
 		// What a reader leaves, or ends with Ctrl-C, ends by itself after a while.
 		"checkout/bin/coppice": fmt.Sprintf(`case $1 in
-			forward | stats) timeout -s INT 3 %[1]s "$@" || [ $? = 124 ] ;;
-			mcp) timeout -s TERM 3 %[1]s "$@" || [ $? = 124 ] ;;
+			forward | stats) timeout --preserve-status -s INT 3 %[1]s "$@" ;;
+			mcp) timeout --preserve-status -s TERM 3 %[1]s "$@" ;;
 			shell) while sleep 0.5; do printf 'q\nexit 0\n'; done | script -qec "%[1]s $*" /dev/null ;;
 			*) exec %[1]s "$@" ;;
 			esac`, install.program),
@@ -171,5 +176,6 @@ func (r *reader) cleanUp() {
 		}
 	}
 	r.types("coppice snapshot ls | awk 'NR > 1 {print $1}' | xargs -r coppice snapshot rm")
+	r.types("coppice domain list | awk 'NR > 1 {print $1}' | xargs -r -n 1 coppice domain unmap")
 	r.types("coppice ssh-keys list | awk 'NR > 1 {print $1}' | xargs -r -n 1 coppice ssh-keys remove")
 }

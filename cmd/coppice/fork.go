@@ -57,7 +57,7 @@ stopped one boot its disk.`,
 	flags := cmd.Flags()
 	flags.IntVarP(&count, "count", "n", 1, "how many, up to 100")
 	flags.StringVar(&name, "name", "", "name of the forks; with more than one, -1, -2 and so on is appended")
-	flags.Var(&idle, "idle-timeout", "time without network traffic after which a fork is reclaimed: 10m, never; the VM's own by default")
+	flags.Var(&idle, "idle-timeout", "time without activity after which a fork is reclaimed: 10m, never; the VM's own by default")
 	flags.Var(&persistence, "persistence", "as for create; the VM's own by default")
 	flags.BoolVar(&stopped, "stopped", false, "leave the forks of a stopped VM stopped")
 	return cmd

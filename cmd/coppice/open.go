@@ -101,10 +101,11 @@ func (m *Main) ingressCommand() *cobra.Command {
 		Short: "Show who may visit what a VM serves on the web, or change it",
 		Long: `Show who may visit what a VM serves on the web, or change it at once:
 everybody who knows its name (public), or those only who show an API key of the
-account, or the token of an identity that was granted the VM (private).
-
-  coppice ingress web private
-  curl -H "Authorization: Bearer $COPPICE_API_KEY" "$(coppice open -n web 3000)"`,
+account, or the token of an identity that was granted the VM (private).`,
+		Example: `  coppice ingress hello private
+  eval "$(coppice env)"
+  curl -f -H "Authorization: Bearer $FREESTYLE_API_KEY" "$(coppice open -n hello 3000)"
+  coppice ingress hello public`,
 		Args: cobra.RangeArgs(1, 2),
 		ValidArgsFunction: func(cmd *cobra.Command, args []string, toComplete string) ([]string, cobra.ShellCompDirective) {
 			if len(args) == 1 {

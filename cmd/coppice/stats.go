@@ -49,8 +49,8 @@ it awake. With --json, every line is what the API says.`,
 				}
 				return nil
 			})
-			if errors.Is(err, errShown) {
-				err = nil
+			if errors.Is(err, errShown) || ctx.Err() != nil { // it was interrupted, as its users do
+				return nil
 			}
 			return err
 		}),
