@@ -3,7 +3,7 @@
 # make down   stops the daemon; VMs run on
 # make purge  asks, then removes everything
 
-GO_BUILD = env CGO_ENABLED=0 go build -trimpath -ldflags='-s -w'
+GO_BUILD = env CGO_ENABLED=0 go build -trimpath -buildvcs=false -ldflags='-s -w $(1)'
 
 .PHONY: up down purge build deb test-deb test docs check vuln fuzz sweep clean
 
@@ -17,10 +17,10 @@ purge: build
 	@bin/coppice purge
 
 # The image's id depends on the agent's bytes, and they on its source alone:
-# no commit is stamped into it.
+# no version is stamped into it.
 build:
-	@scripts/step 'guest agent' $(GO_BUILD) -buildvcs=false -o bin/coppice-agent ./cmd/coppice-agent
-	@scripts/step 'coppice' $(GO_BUILD) -o bin/coppice ./cmd/coppice
+	@scripts/step 'guest agent' $(GO_BUILD) -o bin/coppice-agent ./cmd/coppice-agent
+	@scripts/step 'coppice' $(call GO_BUILD,-X main.release=$(shell scripts/version)) -o bin/coppice ./cmd/coppice
 
 # The version is that of the last commit, and so are all times in the package:
 # the same commit makes the same bytes.

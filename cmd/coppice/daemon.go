@@ -121,8 +121,14 @@ func (m *Main) downCommand() *cobra.Command {
 	}
 }
 
+// release is the version that the build was told to be of; see scripts/version.
+var release string
+
 // version is the release, or the commit this program was built from.
 func version() string {
+	if release != "" {
+		return release
+	}
 	info, ok := debug.ReadBuildInfo()
 	if !ok || info.Main.Version == "" {
 		return "(devel)"
