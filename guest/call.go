@@ -15,9 +15,13 @@ import (
 	"github.com/coppice-vm/coppice/guest/wire"
 )
 
-// answerDeadline bounds the wait for what a guest should know at once. Its
-// init may have to come up first.
-const answerDeadline = 90 * time.Second
+const (
+	// answerDeadline bounds the wait for what a guest should know at once, for each
+	// [piece] of a file, and for the guest to take what it is sent. Its init may have to come up first.
+	answerDeadline = 90 * time.Second
+	// listingDeadline bounds the wait for all of a listing that has begun.
+	listingDeadline = 5 * time.Minute
+)
 
 // errUnasked is why a call fails of which the guest has heard nothing.
 var errUnasked = fmt.Errorf("%w before it was asked", coppice.ErrGuestGone)
@@ -98,7 +102,7 @@ func (l *link) begin(ctx context.Context, req wire.Request) (*call, error) {
 	c := &call{asked: ctx, link: l, stream: stream, frames: wire.NewReader(stream), done: func() {}}
 	c.ctx, c.cancel = context.WithCancelCause(ctx)
 	context.AfterFunc(c.ctx, func() { stream.SetDeadline(time.Unix(1, 0)) })
-	if err := wire.WriteRequest(stream, req); err != nil {
+	if err := wire.WriteRequest(prompt{c}, req); err != nil {
 		defer c.close()
 		if errors.Is(err, fs.ErrInvalid) {
 			return nil, err
@@ -125,9 +129,23 @@ func (c *call) next() (wire.Frame, error) {
 	return c.frames.Next(wire.MaxFrame)
 }
 
+// within gives the call up when the guest has had that long, unless stop is called before.
+func (c *call) within(d time.Duration) (stop func() bool) {
+	return time.AfterFunc(d, func() { c.cancel(errSilent) }).Stop
+}
+
+// A prompt writes to a guest that should take what it is sent. Pings may be
+// answered for ever where nobody reads the stream.
+type prompt struct{ *call }
+
+func (p prompt) Write(b []byte) (int, error) {
+	defer p.within(answerDeadline)()
+	return p.stream.Write(b)
+}
+
 // answer reads an answer that the guest should give at once.
 func (c *call) answer(v any) error {
-	defer time.AfterFunc(answerDeadline, func() { c.cancel(errSilent) }).Stop()
+	defer c.within(answerDeadline)()
 	if err := c.frames.Answer(v); err != nil {
 		return c.failed(err)
 	}

@@ -62,20 +62,23 @@ func liar(t testing.TB, lie func(wire.Request, net.Conn)) func(context.Context) 
 					lie(req, stream)
 					return
 				}
-				for {
-					var step wire.Step
-					if frames.Answer(&step) != nil {
-						return
-					}
-					if step.Last {
-						break
-					}
-					wire.WriteJSON(stream, wire.Head, wire.Clock{Now: time.Now().UnixNano()})
-				}
-				wire.WriteJSON(stream, wire.Head, wire.Identified{})
+				takeIdentity(frames, stream)
 			})
 		}
 	})
+}
+
+// takeIdentity answers an identity as it should be.
+func takeIdentity(frames *wire.Reader, stream net.Conn) {
+	for step := (wire.Step{}); !step.Last; {
+		if frames.Answer(&step) != nil {
+			return
+		}
+		if !step.Last {
+			wire.WriteJSON(stream, wire.Head, wire.Clock{Now: time.Now().UnixNano()})
+		}
+	}
+	wire.WriteJSON(stream, wire.Head, wire.Identified{})
 }
 
 func TestLies(t *testing.T) {

@@ -48,7 +48,7 @@ func (s *session) Exec(ctx context.Context, spec coppice.ExecSpec, stdio coppice
 	}
 	if stdio.Stdin != nil {
 		go func() {
-			if err := c.send(stdio.Stdin); err != nil {
+			if err := c.send(c.stream, stdio.Stdin); err != nil {
 				c.cancel(err)
 			}
 		}()
@@ -110,9 +110,10 @@ func canEnd(code int, signal string) bool {
 	return code >= 0 && code <= 255 && (signal == "" || unix.SignalNum(signal) != 0)
 }
 
-// send sends all of r, as data with its end. A stream that does not take it is
-// no error, and neither is a call that was ended: whoever reads the stream sees why.
-func (c *call) send(r io.Reader) error {
+// send sends all of r by the call's stream w, as data with its end. A stream that does
+// not take it is no error, and neither is a call that was ended: whoever reads the
+// stream sees why.
+func (c *call) send(w io.Writer, r io.Reader) error {
 	frame := make([]byte, wire.FrameOverhead+wire.MaxData)
 	for {
 		n, err := r.Read(frame[wire.FrameOverhead:])
@@ -122,12 +123,12 @@ func (c *call) send(r io.Reader) error {
 		if n > 0 {
 			whole := frame[:wire.FrameOverhead+n]
 			wire.PutHeader(whole, wire.Data)
-			if _, err := c.stream.Write(whole); err != nil {
+			if _, err := w.Write(whole); err != nil {
 				return nil
 			}
 		}
 		if err == io.EOF {
-			wire.Write(c.stream, wire.End, nil)
+			wire.Write(w, wire.End, nil)
 			return nil
 		}
 		if err != nil {

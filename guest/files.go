@@ -19,6 +19,10 @@ import (
 // listingLimit is how long the names in a directory may be together.
 const listingLimit = 16 << 20
 
+// piece is how much of a file a guest has [answerDeadline] for: who sends next to
+// nothing again and again is not waited for longer than who sends nothing.
+const piece = 4 << 10
+
 // modeMask is what is believed of a guest's file modes.
 const modeMask = fs.ModePerm | fs.ModeDir | fs.ModeSetuid | fs.ModeSetgid | fs.ModeSticky
 
@@ -52,6 +56,7 @@ func (f files) Open(ctx context.Context, name string) (coppice.GuestFile, error)
 		return file, nil
 	}
 	defer content.close()
+	defer c.within(listingDeadline)()
 	file.Entries, err = entries(content)
 	return file, err
 }
@@ -87,6 +92,9 @@ type content struct {
 	close func()
 	have  []byte
 	err   error
+
+	waited time.Duration // for the guest, since it sent the last piece of a file
+	sent   int           // since then
 }
 
 func (r *content) Read(p []byte) (int, error) {
@@ -94,7 +102,12 @@ func (r *content) Read(p []byte) (int, error) {
 		if r.err != nil {
 			return 0, r.err
 		}
-		r.have, r.err = r.call.data()
+		began := time.Now()
+		r.have, r.err = r.call.data(answerDeadline - r.waited)
+		r.waited += time.Since(began)
+		if r.sent += len(r.have); r.sent >= piece {
+			r.waited, r.sent = 0, 0
+		}
 	}
 	n := copy(p, r.have)
 	r.have = r.have[n:]
@@ -107,9 +120,9 @@ func (r *content) Close() error {
 }
 
 // data returns the next piece of content, or [io.EOF] after the last. The
-// guest has as long for it as for an answer.
-func (c *call) data() ([]byte, error) {
-	defer time.AfterFunc(answerDeadline, func() { c.cancel(errSilent) }).Stop()
+// guest has that long for it.
+func (c *call) data(patience time.Duration) ([]byte, error) {
+	defer c.within(patience)()
 	frame, err := c.next()
 	switch {
 	case err != nil:
@@ -138,10 +151,10 @@ func (f files) Write(ctx context.Context, name string, mode fs.FileMode, r io.Re
 		c.stream.SetWriteDeadline(time.Unix(1, 0)) // it may have failed before it has all
 		answered <- err
 	}()
-	if err := c.send(r); err != nil {
+	if err := c.send(prompt{c}, r); err != nil {
 		return err
 	}
-	defer time.AfterFunc(answerDeadline, func() { c.cancel(errSilent) }).Stop()
+	defer c.within(answerDeadline)()
 	if err := <-answered; err != nil {
 		return c.failed(err)
 	}

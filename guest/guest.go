@@ -6,6 +6,7 @@
 package guest
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -87,16 +88,21 @@ func (s *session) Close() error {
 	return nil
 }
 
+// errLost is what calls fail with for which no link came about in time.
+var errLost = fmt.Errorf("%w, and it does not come back", coppice.ErrGuestGone)
+
 // connected returns the session's link, a new one if the last is broken. One
-// caller connects for all that wait.
+// caller connects for all that wait, none longer than if it were alone.
 func (s *session) connected(ctx context.Context) (*link, error) {
+	trying, cancel := context.WithTimeoutCause(ctx, reconnectDeadline, errLost)
+	defer cancel()
 	select {
 	case s.turn <- struct{}{}:
 		defer func() { <-s.turn }()
 	case <-s.closed:
 		return nil, errClosed
-	case <-ctx.Done():
-		return nil, ctx.Err()
+	case <-trying.Done():
+		return nil, cmp.Or(ctx.Err(), context.Cause(trying))
 	}
 	select {
 	case <-s.closed:
@@ -107,14 +113,9 @@ func (s *session) connected(ctx context.Context) (*link, error) {
 		return s.link, nil
 	}
 	s.link.close()
-	trying, cancel := context.WithTimeout(ctx, reconnectDeadline)
-	defer cancel()
 	link, err := s.connect(trying, s.id)
 	if err != nil {
-		if ctx.Err() != nil {
-			return nil, ctx.Err()
-		}
-		return nil, fmt.Errorf("%w, and it does not come back: %w", coppice.ErrGuestGone, err)
+		return nil, cmp.Or(ctx.Err(), fmt.Errorf("%w: %w", errLost, err))
 	}
 	s.link = link
 	return link, nil

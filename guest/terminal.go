@@ -72,7 +72,7 @@ func (t terminals) List(ctx context.Context) ([]coppice.TerminalInfo, error) {
 		return nil, err
 	}
 	defer c.close()
-	defer time.AfterFunc(answerDeadline, func() { c.cancel(errSilent) }).Stop()
+	defer c.within(answerDeadline)()
 	infos := []coppice.TerminalInfo{}
 	for {
 		frame, err := c.next()
