@@ -11,6 +11,8 @@ import (
 	"syscall"
 	"testing"
 
+	"golang.org/x/sys/unix"
+
 	"github.com/coppice-vm/coppice"
 	"github.com/coppice-vm/coppice/qemu"
 )
@@ -19,6 +21,15 @@ import (
 // sees nothing that is not its own.
 func TestConfinement(t *testing.T) {
 	h := newHost(t)
+	// A daemon may have been started with files open for its children.
+	inherited, err := os.Open(t.TempDir())
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer inherited.Close()
+	if _, err := unix.FcntlInt(inherited.Fd(), unix.F_SETFD, 0); err != nil {
+		t.Fatal(err)
+	}
 	hypervisor := h.open()
 	booted, seed := h.seed(hypervisor)
 	restored := h.restore(booted, seed)
@@ -135,9 +146,44 @@ func (h *host) seesItsOwn(t *testing.T, m coppice.Machine, pid int, user string)
 	if !strings.Contains(string(maps), m.Memory) {
 		t.Errorf("it does not map %s", m.Memory)
 	}
-	for _, fd := range []string{"0", "1", "2"} {
-		if name, _ := os.Readlink(fmt.Sprintf("/proc/%d/fd/%s", pid, fd)); name != "/dev/null" && !strings.HasSuffix(name, "qemu.log") {
-			t.Errorf("its descriptor %s is %s", fd, name)
+	h.holdsItsOwn(t, m, pid)
+}
+
+// holdsItsOwn checks what descriptors a VM's process has: files that it sees, its
+// log, its sockets and its tap, and what is nowhere but in the kernel.
+func (h *host) holdsItsOwn(t *testing.T, m coppice.Machine, pid int) {
+	t.Helper()
+	dir := filepath.Join(h.dir, "run", string(m.VM))
+	own := []string{os.DevNull, filepath.Join(dir, "qemu.log"), filepath.Join(dir, "console.log"), m.Disk, m.Memory, "/dev/net/tun", "/dev/kvm"}
+	sockets, err := os.ReadFile("/proc/thread-self/net/unix")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for line := range strings.Lines(string(sockets)) {
+		// Its address, count, protocol, flags, type, state, inode and name.
+		if f := strings.Fields(line); len(f) == 8 && filepath.Dir(f[7]) == dir {
+			own = append(own, "socket:["+f[6]+"]")
+		}
+	}
+	fds, err := filepath.Glob(fmt.Sprintf("/proc/%d/fd/*", pid))
+	if err != nil || len(fds) < 8 {
+		t.Fatalf("its descriptors are %v, %v", fds, err)
+	}
+	for _, fd := range fds {
+		name, err := os.Readlink(fd)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if !strings.HasPrefix(name, "anon_inode:") && !slices.Contains(own, name) {
+			t.Errorf("its descriptor %s is %s", filepath.Base(fd), name)
+		}
+		if name != m.Memory || m.Boot != nil {
+			continue
+		}
+		held, heldErr := os.Stat(fd)
+		capture, err := os.Stat(m.Memory)
+		if err := errors.Join(heldErr, err); err != nil || os.SameFile(held, capture) {
+			t.Errorf("its descriptor %s is the memory of a capture (%v)", filepath.Base(fd), err)
 		}
 	}
 }

@@ -13,6 +13,7 @@ package jail
 import (
 	"errors"
 	"fmt"
+	"math"
 	"os"
 	"path/filepath"
 	"syscall"
@@ -65,6 +66,11 @@ func (j Jail) Start(binary string, argv []string, files []*os.File) (pid, pidfd 
 		defer group.Close()
 		if err := j.enter(); err != nil {
 			return err
+		}
+		// What the caller was started with may be open for its children too.
+		const first = 3
+		if err := unix.CloseRange(first, math.MaxUint32, unix.CLOSE_RANGE_CLOEXEC); err != nil {
+			return fmt.Errorf("keep descriptors from a jail: %w", err)
 		}
 		child, err := os.StartProcess(binary, argv, &os.ProcAttr{
 			Dir:   "/",
