@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"os"
 	"os/exec"
 	"path/filepath"
 	"slices"
@@ -13,10 +14,13 @@ import (
 	"testing"
 	"time"
 
+	"golang.org/x/sys/unix"
+
 	"github.com/coppice-vm/coppice"
 	"github.com/coppice-vm/coppice/api"
 	"github.com/coppice-vm/coppice/client"
 	"github.com/coppice-vm/coppice/internal/host"
+	"github.com/coppice-vm/coppice/qemu/jail"
 	"github.com/coppice-vm/coppice/sqlite"
 )
 
@@ -107,15 +111,16 @@ func TestAudit(t *testing.T) {
 
 	stranger, capture, row := string(coppice.NewVMID()), string(coppice.NewCaptureID()), coppice.NewCaptureID()
 	data, pool := string(install.data), install.data.Pool()
-	sleep := exec.Command("sleep", "600")
-	sleep.Args[0] = "coppice-vm:" + install.data.Run() + "/" + stranger
-	// As one of the users that VMs may have, which is no VM's here.
-	sleep.SysProcAttr = &syscall.SysProcAttr{Credential: &syscall.Credential{Uid: 2000065535}}
-	if err := sleep.Start(); err != nil {
+	do(t, `mkdir %[1]s/run/%[2]s && touch %[1]s/run/%[2]s/console.log %[1]s/credentials.1234`, data, stranger)
+	jailed(t, filepath.Join(install.data.Run(), stranger))
+	// One that only says that it is a VM's is nothing of ours.
+	pretender := exec.Command("sleep", "600")
+	pretender.Args[0] = "coppice-vm:" + install.data.Run() + "/" + running
+	pretender.SysProcAttr = &syscall.SysProcAttr{Credential: &syscall.Credential{Uid: noVMs}}
+	if err := pretender.Start(); err != nil {
 		t.Fatal(err)
 	}
-	defer func() { sleep.Process.Kill(); sleep.Wait() }()
-	do(t, `mkdir %[1]s/run/%[2]s && touch %[1]s/run/%[2]s/console.log %[1]s/credentials.1234`, data, stranger)
+	defer func() { pretender.Process.Kill(); pretender.Wait() }()
 	do(t, `touch %[1]s/networks/%[2]s && unshare --net=%[1]s/networks/%[2]s true`, data, stranger)
 	do(t, `nsenter --net=%s/networks/%s ip tuntap add name tap9 mode tap`, data, running)
 	do(t, `ip link add cpv39999 type veth peer name coppice-test`)
@@ -153,12 +158,42 @@ func TestAudit(t *testing.T) {
 
 	do(t, `mv %s/aside %[1]s/vms/%s && rm %[1]s/vms/notes`, pool, stopped)
 	wantFound(t, "put right by hand", doctorAudits(t), nil)
+	if err := pretender.Process.Signal(syscall.Signal(0)); err != nil {
+		t.Errorf("a process that is nobody's was harmed: %v", err)
+	}
 	if sh(t, c, running, "echo lives") != "lives\n" {
 		t.Error("the VM that runs was harmed")
 	}
 	if _, err := c.Start(deadline(t), stopped, api.StartVM{}); err != nil {
 		t.Errorf("the VM whose files were put back: %v", err)
 	}
+}
+
+// noVMs is one of the users that VMs may have, which is no VM's here.
+const noVMs = 2000065535
+
+// jailed starts a process in a run directory as QEMUs are, until the end of the test.
+func jailed(t *testing.T, dir string) {
+	t.Helper()
+	null, err := os.OpenFile(os.DevNull, os.O_RDWR, 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer null.Close()
+	sleep := do(t, "readlink -f $(command -v sleep)")
+	j := jail.Jail{
+		User: noVMs, Dir: dir, Write: []string{filepath.Join(dir, "console.log")},
+		System: []string{sleep, "/usr/lib", "/usr/lib64", "/lib", "/lib64", "/etc/ld.so.cache"},
+	}
+	pid, fd, err := j.Start(sleep, []string{"sleep", "600"}, []*os.File{null, null, null})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		unix.PidfdSendSignal(fd, unix.SIGKILL, nil, 0)
+		unix.Wait4(pid, nil, 0, nil)
+		unix.Close(fd)
+	})
 }
 
 func withoutMarks(lines []string) (bare []string) {

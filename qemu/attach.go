@@ -35,7 +35,7 @@ func (h *Hypervisor) attach(ctx context.Context, dir runDir) (*run, error) {
 		return nil, err
 	}
 	if len(procs) == 0 {
-		return nil, errors.Join(coppice.ErrNoRun, dir.clear())
+		return nil, errors.Join(coppice.ErrNoRun, h.clear(dir))
 	}
 	for _, extra := range procs[1:] {
 		extra.release()
@@ -48,7 +48,7 @@ func (h *Hypervisor) attach(ctx context.Context, dir runDir) (*run, error) {
 	}
 	m := record.Machine
 	if m.Boot == nil && m.State == "" { // it was prepared and never started
-		return nil, errors.Join(coppice.ErrNoRun, (&husk{proc: proc}).discard(ctx, dir))
+		return nil, errors.Join(coppice.ErrNoRun, h.discardHusk(ctx, &husk{proc: proc}, dir))
 	}
 	// Of version 2 they may have been lost with the daemon's unit.
 	if err := cgroup.Set(record.Groups, h.limits(m)); err != nil {
@@ -83,7 +83,7 @@ func (h *Hypervisor) Discard(ctx context.Context, id coppice.VMID) error {
 	}
 	defer h.settle(id, nil)
 	if p := h.takeHusk(id); p != nil {
-		if err := p.discard(ctx, dir); err != nil {
+		if err := h.discardHusk(ctx, p, dir); err != nil {
 			return fmt.Errorf("discard %s: %w", id, err)
 		}
 		return nil
@@ -104,7 +104,7 @@ func (h *Hypervisor) Discard(ctx context.Context, id coppice.VMID) error {
 	if err := errors.Join(errs...); err != nil {
 		return fmt.Errorf("discard %s: %w", id, err)
 	}
-	return dir.clear()
+	return h.clear(dir)
 }
 
 // Runs implements [coppice.Hypervisor].

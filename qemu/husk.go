@@ -53,13 +53,13 @@ func (h *Hypervisor) prepare(ctx context.Context, m coppice.Machine, dir runDir)
 	}
 	proc, err := h.launch(ctx, m, dir)
 	if err != nil {
-		return nil, errors.Join(err, dir.clear())
+		return nil, errors.Join(err, h.clear(dir))
 	}
 	prepared := &husk{machine: m, proc: proc}
 	if err := errors.Join(awaitQMP(ctx, dir), prepared.survey()); err != nil {
 		err = explain(ctx, err, dir, proc)
 		proc.release()
-		return nil, errors.Join(err, dir.clear())
+		return nil, errors.Join(err, h.clear(dir))
 	}
 	return prepared, nil
 }
@@ -107,10 +107,10 @@ func (h *Hypervisor) startPrepared(ctx context.Context, m coppice.Machine, dir r
 	}
 	networked, err := h.networked(m)
 	if err != nil || !p.fits(m) || networked != (h.tap != nil) {
-		return nil, errors.Join(err, p.discard(ctx, dir))
+		return nil, errors.Join(err, h.discardHusk(ctx, p, dir))
 	}
 	if err := checkMemory(m); err != nil {
-		return nil, errors.Join(err, p.discard(ctx, dir))
+		return nil, errors.Join(err, h.discardHusk(ctx, p, dir))
 	}
 	r, err := h.fill(ctx, m, dir, p)
 	if err != nil && ctx.Err() == nil {
@@ -123,7 +123,7 @@ func (h *Hypervisor) startPrepared(ctx context.Context, m coppice.Machine, dir r
 // fill begins a run of m in a husk that fits it, or leaves nothing of that.
 func (h *Hypervisor) fill(ctx context.Context, m coppice.Machine, dir runDir, p *husk) (*run, error) {
 	if err := dir.beginConsole(m); err != nil {
-		return nil, errors.Join(err, p.discard(ctx, dir))
+		return nil, errors.Join(err, h.discardHusk(ctx, p, dir))
 	}
 	return h.enliven(ctx, m, dir, p.proc, p.begin)
 }
@@ -186,12 +186,12 @@ func (p *husk) load(ctx context.Context, r *run) error {
 	return r.do(ctx, "migrate-incoming", map[string]any{"uri": "fd:" + name}, nil)
 }
 
-// discard ends the husk and leaves nothing of it.
-func (p *husk) discard(ctx context.Context, dir runDir) error {
+// discardHusk ends a husk and leaves nothing of it.
+func (h *Hypervisor) discardHusk(ctx context.Context, p *husk, dir runDir) error {
 	defer p.proc.release()
 	if err := p.proc.kill(ctx); err != nil {
 		return err
 	}
 	p.proc.ending() // or it stays a zombie
-	return dir.clear()
+	return h.clear(dir)
 }

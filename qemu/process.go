@@ -6,12 +6,14 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"path/filepath"
 	"strconv"
 	"strings"
 	"sync"
 
 	"golang.org/x/sys/unix"
 
+	"github.com/coppice-vm/coppice/internal/mountinfo"
 	"github.com/coppice-vm/coppice/qemu/jail"
 )
 
@@ -128,7 +130,7 @@ func (p *process) release() {
 // processes returns the processes of the run directories, by the directory's
 // name. There may be two of one: QEMU and its frozen copy.
 func (h *Hypervisor) processes() (map[string][]int, error) {
-	owners, err := h.users.owners()
+	f, err := h.finder()
 	if err != nil {
 		return nil, err
 	}
@@ -147,7 +149,7 @@ func (h *Hypervisor) processes() (map[string][]int, error) {
 		if err != nil {
 			continue
 		}
-		if dir, ok := h.runName(owners, pid); ok {
+		if dir, ok := f.runName(pid); ok {
 			found[dir] = append(found[dir], pid)
 		}
 	}
@@ -186,31 +188,64 @@ func (h *Hypervisor) openProcess(dir runDir, pid int) (*process, error) {
 		return nil, fmt.Errorf("open process %d: %w", pid, err)
 	}
 	// What the number means is asked again now that it cannot change.
-	owners, err := h.users.owners()
-	if name, ok := h.runName(owners, pid); err != nil || !ok || name != dir.name() {
-		unix.Close(pidfd)
-		return nil, err
+	f, err := h.finder()
+	if err == nil {
+		if name, ok := f.runName(pid); ok && name == dir.name() {
+			return hold(pid, pidfd), nil
+		}
 	}
-	return hold(pid, pidfd), nil
+	unix.Close(pidfd)
+	return nil, err
 }
 
-// runName returns the name of the run directory that a process belongs to. Its
-// user says so, which it cannot change. What an earlier build started has root
-// for its user and says so itself, as does one whose directory has been lost.
-func (h *Hypervisor) runName(owners map[int]string, pid int) (string, bool) {
+// A finder tells which run directory a process belongs to.
+type finder struct {
+	runDir string
+	place  mountinfo.Place // of runDir
+	users  Users
+	owners map[int]string // names of run directories, by user
+}
+
+func (h *Hypervisor) finder() (f finder, err error) {
+	f.runDir, f.users = h.runDir, h.users.Users
+	if f.owners, err = h.users.owners(); err != nil {
+		return f, err
+	}
+	f.place, err = mountinfo.Locate(h.runDir)
+	return f, err
+}
+
+// runName returns the name of the run directory that a process belongs to. The
+// console that is mounted in its jail says so: a process cannot change that, it
+// was complete before the process became its user, and it is as well true of the
+// process's frozen copies. Its user alone says nothing, which a VM of another
+// data directory may have too. What an earlier build started without a jail
+// has root for its user and says itself what it is.
+func (f *finder) runName(pid int) (string, bool) {
 	user, err := userOf(pid)
 	if err != nil {
 		return "", false
 	}
-	if name, ok := owners[user]; ok || user != 0 && !h.users.has(user) {
-		return name, ok
+	if user == 0 {
+		cmdline, err := os.ReadFile(fmt.Sprintf("/proc/%d/cmdline", pid))
+		first, _, _ := bytes.Cut(cmdline, []byte{0})
+		name, ok := strings.CutPrefix(string(first), nameTag+f.runDir+"/")
+		return name, ok && err == nil
 	}
-	cmdline, err := os.ReadFile(fmt.Sprintf("/proc/%d/cmdline", pid))
+	if _, ok := f.owners[user]; !ok && !f.users.has(user) {
+		return "", false
+	}
+	mounts, err := mountinfo.Of(pid)
 	if err != nil {
 		return "", false
 	}
-	first, _, _ := bytes.Cut(cmdline, []byte{0})
-	return strings.CutPrefix(string(first), nameTag+h.runDir+"/")
+	for _, m := range mounts {
+		rest, below := mountinfo.Below(f.place.Path, m.Path)
+		if name, file := filepath.Split(rest); below && m.Device == f.place.Device && name != "" && file == consoleFile {
+			return filepath.Clean(name), true
+		}
+	}
+	return "", false
 }
 
 // userOf returns the real user of a process that is more than a name: one is

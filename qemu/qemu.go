@@ -12,9 +12,9 @@
 //	qemu.log     what QEMU itself says
 //	console.log  what the guest's serial console printed, over all runs
 //
-// The process itself is found by its user: no record of a process id can be lost
-// or come to mean another. Its first argument names the run directory, too, for
-// whoever looks at a list of processes.
+// The process itself is found by its user and by the console in its jail: no record
+// of a process id can be lost or come to mean another. Its first argument names the
+// run directory, too, for whoever looks at a list of processes.
 package qemu
 
 import (
@@ -155,5 +155,5 @@ func (h *Hypervisor) forget(r *run) error {
 		return nil
 	}
 	delete(h.runs, r.machine.VM)
-	return r.dir.clear()
+	return h.clear(r.dir)
 }

@@ -7,6 +7,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 
 	"github.com/coppice-vm/coppice"
@@ -22,7 +23,9 @@ func (d runDir) draft() string   { return d.record() + ".new" } // of the record
 func (d runDir) qmp() string     { return filepath.Join(string(d), "qmp.sock") }
 func (d runDir) agent() string   { return filepath.Join(string(d), "agent.sock") }
 func (d runDir) qemuLog() string { return filepath.Join(string(d), "qemu.log") }
-func (d runDir) console() string { return filepath.Join(string(d), "console.log") }
+func (d runDir) console() string { return filepath.Join(string(d), consoleFile) }
+
+const consoleFile = "console.log"
 
 // maxSocketPath is what the kernel takes as the name of a unix socket.
 const maxSocketPath = 107
@@ -82,18 +85,25 @@ func (d runDir) readRecord() (r record, err error) {
 }
 
 // clear removes what belonged to a run whose process is gone: everything but
-// the console's log, and QEMU's own, which may say why.
-func (d runDir) clear() error {
-	var errs []error
-	if r, err := d.readRecord(); err == nil {
-		errs = append(errs, cgroup.Remove(r.Groups))
+// the console's log, and QEMU's own, which may say why. The record goes last, and
+// stays if a control group does, which nothing else knows of.
+func (h *Hypervisor) clear(dir runDir) error {
+	groups := h.groups(coppice.VMID(dir.name())) // whatever the record says
+	if r, err := dir.readRecord(); err == nil {
+		groups = append(groups, r.Groups...)
 	}
-	for _, name := range []string{d.qmp(), d.agent(), d.record(), d.draft()} {
-		if err := os.Remove(name); err != nil && !errors.Is(err, fs.ErrNotExist) {
-			errs = append(errs, err)
+	slices.Sort(groups)
+	err := cgroup.Remove(slices.Compact(groups))
+	names := []string{dir.qmp(), dir.agent(), dir.draft()}
+	if err == nil {
+		names = append(names, dir.record())
+	}
+	for _, name := range names {
+		if removeErr := os.Remove(name); removeErr != nil && !errors.Is(removeErr, fs.ErrNotExist) {
+			err = errors.Join(err, removeErr)
 		}
 	}
-	return errors.Join(errs...)
+	return err
 }
 
 // logLines returns the last lines of QEMU's log, oldest first.

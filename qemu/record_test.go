@@ -38,7 +38,7 @@ func TestRecord(t *testing.T) {
 	if err := os.WriteFile(d.draft(), []byte("{"), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	if err := d.clear(); err != nil {
+	if err := New(Config{RunDir: filepath.Dir(string(d))}).clear(d); err != nil {
 		t.Fatal(err)
 	}
 	if left, err := os.ReadDir(string(d)); err != nil || len(left) > 0 {

@@ -55,7 +55,7 @@ func (h *Hypervisor) start(ctx context.Context, m coppice.Machine, dir runDir) (
 	}
 	proc, err := h.launch(ctx, m, dir)
 	if err != nil {
-		return nil, errors.Join(err, dir.clear())
+		return nil, errors.Join(err, h.clear(dir))
 	}
 	return h.enliven(ctx, m, dir, proc, func(ctx context.Context, r *run) error {
 		if m.Boot != nil {
@@ -86,7 +86,7 @@ func (h *Hypervisor) enliven(ctx context.Context, m coppice.Machine, dir runDir,
 	if err != nil {
 		err = explain(ctx, err, dir, proc)
 		proc.release()
-		return nil, errors.Join(err, dir.clear())
+		return nil, errors.Join(err, h.clear(dir))
 	}
 	err = connected.Hit(ctx)
 	if err == nil {
@@ -95,7 +95,7 @@ func (h *Hypervisor) enliven(ctx context.Context, m coppice.Machine, dir runDir,
 	if err != nil {
 		err = explain(ctx, err, dir, proc)
 		r.detach()
-		return nil, errors.Join(err, dir.clear())
+		return nil, errors.Join(err, h.clear(dir))
 	}
 	return r, nil
 }
@@ -144,7 +144,7 @@ func (h *Hypervisor) launch(ctx context.Context, m coppice.Machine, dir runDir) 
 	if m.Boot == nil {
 		r.Instance, r.State = "", ""
 	}
-	if err := errors.Join(dir.clear(), dir.writeRecord(r)); err != nil {
+	if err := errors.Join(h.clear(dir), dir.writeRecord(r)); err != nil {
 		return nil, err
 	}
 	if err := recorded.Hit(ctx); err != nil {

@@ -110,8 +110,8 @@ func (u *users) of(dir runDir) (int, error) {
 	return user, nil
 }
 
-// free returns a user that nobody has. Where the search begins depends on the
-// directory, so that two daemons with the same range, too, seldom meet.
+// free returns a user that no run directory has. Where the search begins depends on
+// the directory, so that two daemons with the same range, too, seldom meet.
 func (u *users) free(dir runDir) (int, error) {
 	hash := fnv.New32a()
 	hash.Write([]byte(dir))

@@ -112,7 +112,8 @@ func (h *Host) Dirs(name string) (dirs []string) {
 	return dirs
 }
 
-// Make makes a group of its directories. If it fails nothing is left of it.
+// Make makes a group of its directories. One that is left from before, and is
+// empty, is made anew. If it fails nothing is left of it.
 func Make(dirs []string, l Limits) (err error) {
 	defer func() {
 		if err != nil {
@@ -120,7 +121,11 @@ func Make(dirs []string, l Limits) (err error) {
 		}
 	}()
 	for _, dir := range dirs {
-		if err := os.Mkdir(dir, 0o755); err != nil {
+		err := os.Mkdir(dir, 0o755)
+		if errors.Is(err, fs.ErrExist) && unix.Rmdir(dir) == nil {
+			err = os.Mkdir(dir, 0o755)
+		}
+		if err != nil {
 			return err
 		}
 	}
@@ -215,26 +220,23 @@ func Join(dirs []string) (v2 *os.File, err error) {
 }
 
 // Remove removes the directories of a group whose last process has ended; nil if
-// they are not there.
+// they are not there. A thread that has joined it to start something may still be
+// on its way out.
 func Remove(dirs []string) error {
+	const patience = time.Second
+	began := time.Now()
 	var errs []error
 	for _, dir := range dirs {
-		if err := remove(dir); err != nil && !errors.Is(err, unix.ENOENT) {
+		err := unix.Rmdir(dir)
+		for err == unix.EBUSY && time.Since(began) < patience {
+			time.Sleep(time.Millisecond)
+			err = unix.Rmdir(dir)
+		}
+		if err != nil && err != unix.ENOENT {
 			errs = append(errs, &os.PathError{Op: "remove", Path: dir, Err: err})
 		}
 	}
 	return errors.Join(errs...)
-}
-
-// remove removes a directory. A thread that has joined it to start something
-// may still be on its way out.
-func remove(dir string) error {
-	const patience = time.Second
-	for began := time.Now(); ; time.Sleep(time.Millisecond) {
-		if err := unix.Rmdir(dir); err != unix.EBUSY || time.Since(began) > patience {
-			return err
-		}
-	}
 }
 
 func exists(name string) bool {
