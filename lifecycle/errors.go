@@ -111,7 +111,7 @@ func exitError(exit coppice.Exit) *coppice.Error {
 	if detail == "" {
 		detail = string(exit.Kind)
 	}
-	cause := fmt.Errorf("exit %s: %s", exit.Kind, exit.Detail)
+	cause := fmt.Errorf("%w: exit %s: %s", coppice.ErrNoRun, exit.Kind, exit.Detail)
 	if exit.Kind == coppice.ExitPanic {
 		return coppice.Errorf(coppice.CodeKernelPanic, "the guest's kernel panicked: %s", detail).Because(cause)
 	}

@@ -2,6 +2,8 @@ package lifecycle
 
 import (
 	"context"
+	"errors"
+	"fmt"
 	"time"
 
 	"github.com/coppice-vm/coppice"
@@ -14,13 +16,18 @@ const greetDeadline = 30 * time.Second
 var errMute = coppice.Errorf(coppice.CodeUnavailable,
 	"the guest's agent does not answer: the guest may be overloaded, or have ended it. Try again; if that does not help, stop and start the VM")
 
-// session returns the session of a run, and opens it if that is still to be done.
+// session returns the session of a run, and opens it if that is still to be done. Of a
+// run that ends meanwhile it says that the VM does not run.
 func (m *Manager) session(ctx context.Context, vm *coppice.VM, e entry) (coppice.Session, error) {
 	ctx, cancel := context.WithTimeoutCause(ctx, greetDeadline, errMute)
 	defer cancel()
-	return e.session.get(ctx, func(ctx context.Context) (coppice.Session, error) {
+	session, err := e.session.get(ctx, func(ctx context.Context) (coppice.Session, error) {
 		return m.greet(ctx, e.run, identity(vm, false))
 	})
+	if errors.Is(err, coppice.ErrNoRun) { // by whatever is in flight, or it will be followed
+		return nil, asError(fmt.Errorf("%w: %v", coppice.ErrNoRun, err))
+	}
+	return session, err
 }
 
 // leadsToRunning reports whether a VM may well run once verb is done. Idle is

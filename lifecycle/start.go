@@ -17,6 +17,7 @@ func (m *Manager) Start(ctx context.Context, account coppice.AccountID, id coppi
 }
 
 // start is Start for what by says in a word, which is empty if somebody asked for it.
+// If nobody did, a VM that is not asleep any more is left as it is.
 func (m *Manager) start(ctx context.Context, account coppice.AccountID, id coppice.VMID, options coppice.StartOptions, by string) (coppice.VM, error) {
 	why := ""
 	if by != "" {
@@ -41,6 +42,9 @@ func (m *Manager) start(ctx context.Context, account coppice.AccountID, id coppi
 				return vm, err
 			}
 			continue
+		}
+		if by != "" && vm.State != coppice.Suspended {
+			return vm, nil
 		}
 		r := request{verb: coppice.Start, do: m.boot, edit: edit, why: why}
 		switch vm.State {

@@ -1,6 +1,7 @@
 package lifecycle_test
 
 import (
+	"fmt"
 	"sync"
 	"testing"
 
@@ -79,6 +80,67 @@ func TestUseStartsNothing(t *testing.T) {
 		if h.runs(id) {
 			t.Error("it was started")
 		}
+	}
+}
+
+// Who comes while a VM's run is being ended, and is the first to talk to its guest, is
+// told that it does not run.
+func TestUseWhileARunEnds(t *testing.T) {
+	h := newHost(t)
+	vm := h.create()
+	h.leave(t.Context())
+	h.open()
+	ended, used := make(chan struct{}), make(chan struct{})
+	h.guest.set(func() {
+		h.guest.refuse = func(coppice.GuestIdentity) error { return fmt.Errorf("connect: %w: killed", coppice.ErrNoRun) }
+	})
+	h.discarding.Store(new(func() error {
+		close(ended)
+		<-used
+		return nil
+	}))
+	killed := make(chan error, 1)
+	go func() {
+		_, err := h.Kill(t.Context(), alice, vm.ID)
+		killed <- err
+	}()
+	<-ended
+	if err := h.use(vm.ID); code(err) != coppice.CodeVMNotRunning {
+		t.Errorf("used: %v", err)
+	}
+	close(used)
+	if err := <-killed; err != nil {
+		t.Error(err)
+	}
+}
+
+// Nor is one that slept when it was to be used, and has been killed since.
+func TestUseStartsNothingThatWasKilled(t *testing.T) {
+	h := newHost(t)
+	for range 50 {
+		vm := h.create()
+		h.must(h.Suspend(t.Context(), alice, vm.ID))
+		captured, used := make(chan struct{}), make(chan error, 1)
+		capturing := make(chan struct{})
+		h.committing.Store(new(func() error {
+			close(capturing)
+			<-captured
+			return nil
+		}))
+		snapshot := make(chan struct{})
+		go func() {
+			defer close(snapshot)
+			h.TakeSnapshot(t.Context(), alice, vm.ID, "", coppice.Persistence{}) // which gives way
+		}()
+		<-capturing
+		h.committing.Store(nil)
+		go func() { used <- h.use(vm.ID) }() // waits for the capture
+		go close(captured)
+		h.must(h.Kill(t.Context(), alice, vm.ID))
+		<-used // in time or not
+		<-snapshot
+		h.await(vm.ID, coppice.Stopped)
+		h.must(h.Delete(t.Context(), alice, vm.ID))
 	}
 }
 
