@@ -86,35 +86,19 @@ func Choose(r *rand.Rand) Act {
 	return a
 }
 
+// A tried is a call, and what was asked of the same VM meanwhile.
+type tried struct {
+	Call
+	beside []Call
+}
+
 // next returns what a VM may be like after a call that was answered as it was;
 // none if it could not have been answered so.
-func (vm VM) next(c Call) []VM {
-	code := coppice.Code("")
+func (vm VM) next(c tried) []VM {
 	if c.Err != nil {
-		code = coppice.CodeOf(c.Err)
+		return vm.failed(c)
 	}
-	switch {
-	case code == coppice.CodeVMDeleted || code == coppice.CodeVMNotFound:
-		return vm.when(vm.State == coppice.Absent)
-	case code == coppice.CodeVMNotRunning && c.Verb == "resize":
-		return vm.when(vm.CPUs != c.Arg && (vm.State == coppice.Suspended || vm.State == coppice.Failed))
-	case code == coppice.CodeVMNotRunning && c.Verb != "start":
-		return vm.when(vm.State == coppice.Stopped || vm.State == coppice.Failed)
-	case code == coppice.CodeConflict && (c.Verb == "stop" || c.Verb == "kill"):
-		return []VM{vm, vm.off(coppice.Failed)} // it may have been cut short by a kill
-	case code == coppice.CodeConflict && c.Verb == "resize":
-		return []VM{vm, vm.off(coppice.Failed), vm.off(coppice.Stopped)} // the same
-	case code == coppice.CodeConflict, code == coppice.CodeVMSuspending, code == coppice.CodeStillCreating:
-		return []VM{vm}
-	case c.Err != nil && (c.Verb == "keep" || c.Verb == "write"):
-		// The VM may have gone away under it, before or after.
-		woken := vm.awake()
-		later := woken
-		later.Late += c.late()
-		return append(woken.does(c), vm, woken, later)
-	case c.Err != nil && (c.Verb == "kept" || c.Verb == "read" || c.Verb == "fork" || c.Verb == "snapshot"):
-		return []VM{vm, vm.awake()}
-	case c.Err != nil, vm.State == coppice.Absent && c.Verb != "delete":
+	if vm.State == coppice.Absent && c.Verb != "delete" {
 		return nil
 	}
 	switch c.Verb {
@@ -146,7 +130,7 @@ func (vm VM) next(c Call) []VM {
 		memory, disk, _ := strings.Cut(c.Got, "|")
 		return vm.when(len(vm.sees("keep", memory)) > 0 && len(vm.sees("write", disk)) > 0)
 	}
-	return vm.awake().does(c)
+	return vm.awake().does(c.Call)
 }
 
 // when returns vm if that can be.
@@ -171,7 +155,7 @@ func (vm VM) awake() VM {
 	return vm
 }
 
-// does is next of a command in the guest, which runs.
+// does is next of a command in the guest that works; the guest runs.
 func (vm VM) does(c Call) []VM {
 	if vm.State != coppice.Running {
 		return nil
@@ -219,15 +203,15 @@ func Check(calls []Call) error {
 	one := porcupine.NondeterministicModel{
 		Init: func() []any { return []any{New} },
 		Step: func(state, input, _ any) (states []any) {
-			for _, vm := range state.(VM).next(input.(Call)) {
+			for _, vm := range state.(VM).next(input.(tried)) {
 				states = append(states, vm)
 			}
 			return states
 		},
 	}
 	var operations []porcupine.Operation
-	for _, c := range calls {
-		operations = append(operations, porcupine.Operation{ClientId: c.Client, Input: c, Call: int64(c.Begin), Return: int64(c.End)})
+	for i, c := range calls {
+		operations = append(operations, porcupine.Operation{ClientId: c.Client, Input: tried{c, beside(calls, i)}, Call: int64(c.Begin), Return: int64(c.End)})
 	}
 	result, info := porcupine.CheckOperationsVerbose(one.ToModel(), operations, searchTime)
 	if result == porcupine.Ok {

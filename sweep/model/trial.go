@@ -2,8 +2,11 @@ package model
 
 import (
 	"context"
+	"errors"
 	"maps"
+	"math"
 	"math/rand/v2"
+	"slices"
 	"sync"
 	"time"
 
@@ -34,8 +37,9 @@ type group struct {
 	calls map[string][]Call
 }
 
-// Run has clients ask until until ends, and returns what was asked of each VM and
-// answered. What is under way then is waited for, as long as ctx lasts.
+// Run has clients ask until until ends, then one client of each group ask for everything
+// there is with nobody beside it, and returns what was asked of each VM and answered.
+// What is under way is waited for, as long as ctx lasts.
 func (tr Trial) Run(ctx, until context.Context, h Host) (map[string][]Call, error) {
 	began := time.Now()
 	groups := make([]group, tr.VMs)
@@ -56,6 +60,10 @@ func (tr Trial) Run(ctx, until context.Context, h Host) (map[string][]Call, erro
 		})
 	}
 	err := clients.Wait()
+	for i := range groups {
+		clients.Go(func() error { return groups[i].conclude(ctx, h, i, began) })
+	}
+	err = errors.Join(err, clients.Wait())
 	calls := map[string][]Call{}
 	for i := range groups {
 		maps.Copy(calls, groups[i].calls)
@@ -84,6 +92,37 @@ func (g *group) add(vm string, c Call, most int) {
 	if g.vm == vm && (len(g.calls[vm]) >= most || c.Verb == "delete" && c.Err == nil) {
 		g.vm = ""
 	}
+}
+
+// conclusion has every verb, and each finds a VM in which it has something to do.
+var conclusion = []Act{
+	{Verb: "start"}, {Verb: "keep", Arg: "last"}, {Verb: "kept"}, {Verb: "write", Arg: "last"}, {Verb: "read"},
+	{Verb: "fork"}, {Verb: "snapshot"}, {Verb: "suspend"}, {Verb: "kept"}, {Verb: "resize", Arg: "1"}, {Verb: "resize", Arg: "2"},
+	{Verb: "kill"}, {Verb: "start"}, {Verb: "stop"}, {Verb: "delete"},
+}
+
+// conclude has one client ask the VM that a group is at for everything.
+func (g *group) conclude(ctx context.Context, h Host, client int, began time.Time) error {
+	vm, err := g.pick(ctx, h)
+	if err != nil {
+		return err
+	}
+	for _, a := range conclusion {
+		a.Client = client
+		g.add(vm, call(ctx, h, vm, a, began), math.MaxInt)
+	}
+	return nil
+}
+
+// Never returns the verbs that never worked, in whatever was asked of VMs.
+func Never(histories map[string][]Call) (verbs []string) {
+	for verb := range shares {
+		worked := func(c Call) bool { return c.Verb == verb && c.Err == nil }
+		if !slices.ContainsFunc(slices.Concat(slices.Collect(maps.Values(histories))...), worked) {
+			verbs = append(verbs, verb)
+		}
+	}
+	return verbs
 }
 
 func call(ctx context.Context, h Host, vm string, a Act, began time.Time) Call {
