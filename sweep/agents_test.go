@@ -10,9 +10,11 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"log/slog"
 	"math"
 	"net"
+	"os"
 	"runtime"
 	"slices"
 	"strings"
@@ -21,6 +23,8 @@ import (
 	"testing"
 	"testing/synctest"
 	"time"
+
+	"github.com/hashicorp/yamux"
 
 	"github.com/coppice-vm/coppice"
 	realguest "github.com/coppice-vm/coppice/guest"
@@ -52,6 +56,11 @@ func lies() []lie {
 			silence(c)
 		}},
 		{name: "hangs up", port: func(net.Conn) {}},
+		{name: "deafness for an answer", request: deafness},
+		{name: "a listing in drips for an answer", request: drips(wire.FileInfo{Mode: fs.ModeDir}, "fname\x00")},
+		{name: "a listing of nothing for an answer", request: drips(wire.FileInfo{Mode: fs.ModeDir}, "")},
+		{name: "a file in drips for an answer", request: drips(wire.FileInfo{}, "x")},
+		{name: "a file of nothing for an answer", request: drips(wire.FileInfo{}, "")},
 		{name: "says everything twice", conn: func(c io.ReadWriteCloser) io.ReadWriteCloser { return twice{c} }},
 		{name: "answers other streams", conn: func(c io.ReadWriteCloser) io.ReadWriteCloser { return elsewhere{c} }},
 		{name: "hangs up in a frame", conn: func(c io.ReadWriteCloser) io.ReadWriteCloser { return &cutOff{ReadWriteCloser: c, left: 30} }},
@@ -75,6 +84,20 @@ func lies() []lie {
 	}
 	return all
 }
+
+// drips says something again and again, after an answer.
+func drips(answer any, what string) func(net.Conn) {
+	return func(c net.Conn) {
+		wire.WriteJSON(c, wire.Head, answer)
+		go io.Copy(io.Discard, c)
+		for wire.Write(c, wire.Data, []byte(what)) == nil {
+			time.Sleep(20 * time.Second)
+		}
+	}
+}
+
+// deafness says nothing and reads nothing, until the host has hung up.
+func deafness(c net.Conn) { <-c.(*yamux.Stream).Session().CloseChan() }
 
 // silence says nothing, until the host has had enough.
 func silence(c net.Conn) { io.Copy(io.Discard, c) }
@@ -237,6 +260,23 @@ func (a *agents) answer(id coppice.VMID, stream net.Conn) {
 		wire.WriteJSON(stream, wire.Head, wire.Identified{})
 	case wire.OpExec:
 		wire.WriteJSON(stream, wire.Head, wire.Exited{})
+	case wire.OpOpen:
+		wire.WriteJSON(stream, wire.Head, wire.FileInfo{})
+		wire.Write(stream, wire.End, nil)
+	case wire.OpWrite:
+		for end := false; !end; {
+			frame, err := frames.Next(wire.MaxFrame)
+			end = err != nil || frame.Kind == wire.End
+		}
+		wire.WriteJSON(stream, wire.Head, wire.Done{})
+	case wire.OpTerminals:
+		wire.Write(stream, wire.End, nil)
+	case wire.OpTerminal:
+		wire.WriteJSON(stream, wire.Head, wire.Attached{TerminalInfo: wire.TerminalInfo{ID: req.Terminal.ID, Size: req.Terminal.Size}})
+		wire.WriteJSON(stream, wire.Head, wire.Ended{})
+	case wire.OpDial:
+		wire.WriteJSON(stream, wire.Head, wire.Done{})
+		wire.Write(stream, wire.End, nil)
 	case wire.OpShutdown:
 		wire.WriteJSON(stream, wire.Head, wire.Done{})
 		a.hv.End(id, coppice.Exit{Kind: coppice.ExitPowerOff})
@@ -345,19 +385,70 @@ func (p *parley) create() (coppice.VMID, error) {
 // errBelieved is that something was believed that cannot be.
 var errBelieved = errors.New("a lie was believed")
 
-// run has a command run in a VM.
-func (p *parley) run(id coppice.VMID) error {
-	session, release, err := p.Use(p.ctx, alice, id, "test")
-	if err != nil {
-		return err
+// inside does something by the session of a VM.
+func inside(do func(context.Context, coppice.Session) error) func(*parley, coppice.VMID) error {
+	return func(p *parley, id coppice.VMID) error {
+		session, release, err := p.Use(p.ctx, alice, id, "test")
+		if err != nil {
+			return err
+		}
+		defer release()
+		return do(p.ctx, session)
 	}
-	defer release()
-	status, err := session.Exec(p.ctx, coppice.ExecSpec{Command: "true", Timeout: 10 * time.Second}, coppice.Stdio{})
+}
+
+// run has a command run in a VM.
+func (p *parley) run(id coppice.VMID) error { return inside(command)(p, id) }
+
+func command(ctx context.Context, session coppice.Session) error {
+	status, err := session.Exec(ctx, coppice.ExecSpec{Command: "true", Timeout: 10 * time.Second}, coppice.Stdio{})
 	if err == nil && !status.TimedOut && status.Code != 0 {
 		return fmt.Errorf("%w: a status of %d", errBelieved, status.Code)
 	}
 	return err
 }
+
+// file reads a file, or lists a directory.
+func file(ctx context.Context, s coppice.Session) error {
+	f, err := s.Files("").Open(ctx, "file")
+	if err != nil || f.Dir {
+		return err
+	}
+	defer f.Content.Close()
+	_, err = io.Copy(io.Discard, f.Content)
+	return err
+}
+
+// terminal opens a terminal and looks at it for a while.
+func terminal(ctx context.Context, s coppice.Session) error {
+	t, err := s.Terminals("").Open(ctx, coppice.TerminalSpec{ID: "x", Size: coppice.TerminalSize{Cols: 80, Rows: 24}})
+	if err != nil {
+		return err
+	}
+	defer time.AfterFunc(time.Minute, func() { t.Close() }).Stop()
+	_, err = io.Copy(io.Discard, t)
+	return err
+}
+
+// connection connects to a port in the guest and reads for a while.
+func connection(ctx context.Context, s coppice.Session) error {
+	c, err := s.Dial(ctx, "", "tcp", "localhost:80")
+	if err != nil {
+		return err
+	}
+	defer c.Close()
+	c.SetDeadline(time.Now().Add(time.Minute))
+	_, err = io.Copy(io.Discard, c)
+	if errors.Is(err, os.ErrDeadlineExceeded) {
+		return nil // it lasts as long as one likes
+	}
+	return err
+}
+
+// zeros has no end.
+type zeros struct{}
+
+func (zeros) Read(p []byte) (int, error) { return len(p), nil }
 
 // A talk is something that has the host speak to agents.
 type talk struct {
@@ -405,6 +496,16 @@ func talks() []talk {
 			p.leave()
 			return vm, p.open()
 		}, act: (*parley).run, asks: true, commands: true, within: time.Minute},
+		{name: "file", act: inside(file), asks: true, commands: true},
+		{name: "file that is written", act: inside(func(ctx context.Context, s coppice.Session) error {
+			return s.Files("").Write(ctx, "file", 0o644, io.LimitReader(zeros{}, 1<<20))
+		}), asks: true, commands: true, within: workTime},
+		{name: "terminals", act: inside(func(ctx context.Context, s coppice.Session) error {
+			_, err := s.Terminals("").List(ctx)
+			return err
+		}), asks: true, commands: true, within: workTime},
+		{name: "terminal", act: inside(terminal), asks: true, commands: true, within: workTime},
+		{name: "connection", act: inside(connection), asks: true, commands: true, within: workTime},
 		{name: "fork", act: func(p *parley, id coppice.VMID) error {
 			forks, err := p.Fork(p.ctx, alice, id, coppice.ForkSpec{Count: 2})
 			for _, f := range forks {
@@ -461,6 +562,9 @@ const (
 	// clockTime is longer than the clock of a guest may take to be set, when it has
 	// been captured and somebody answered.
 	clockTime = 20 * time.Second
+	// workTime is longer than what is asked of a guest may take that does not answer,
+	// or cannot be connected with.
+	workTime = 150 * time.Second
 	// stopTime is longer than a guest may take that is asked to shut down.
 	stopTime = 90 * time.Second
 )
