@@ -52,6 +52,12 @@ export async function signIn(page, secret = key) {
   await page.getByRole("heading", { name: "Machines", exact: true }).waitFor();
 }
 
+/** Has the API answer later than a click excuses what moves. */
+export const late = (page) => page.route("**/v1/**", async (route) => {
+  await new Promise((resolve) => setTimeout(resolve, 700));
+  await route.continue().catch(() => {}); // who asked may be gone
+});
+
 /** Keeps a picture of the page, or of the beginning of one that is long. */
 export async function picture(page, name) {
   if (!process.env.ARTIFACTS) return;

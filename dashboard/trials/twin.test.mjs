@@ -3,7 +3,7 @@
 
 import assert from "node:assert/strict";
 import { after, before, test } from "node:test";
-import { examine, key, launch, open, picture, signIn, url } from "./lib.mjs";
+import { examine, key, late, launch, open, picture, signIn, url } from "./lib.mjs";
 
 let browser;
 before(async () => { browser = await launch(); });
@@ -367,6 +367,35 @@ test("what would delete an ephemeral machine asks first", async () => {
   await page.getByRole("dialog").getByRole("button", { name: "Delete mayfly" }).click();
   await page.getByRole("heading", { name: "Machines", level: 1 }).waitFor();
   await page.getByRole("status").getByText("mayfly is deleted.").waitFor();
+  assert.deepEqual(page.faults, []);
+});
+
+test("before a delete it is known what is lost and what is not, and nothing moves", async () => {
+  const page = await open(browser, { width: 390, height: 844 });
+  const ask = async (method, path, data) => (await page.request.fetch(url + path, { method, data, headers: { Authorization: `Bearer ${key}` } })).json();
+  const { id } = await ask("POST", "/v1/vms", { name: "mapped" });
+  await ask("POST", "/domains/v1/mappings/mapped.example.test", { vmId: id, vmPort: 80 });
+  await signIn(page);
+  await page.getByRole("link", { name: "mapped", exact: true }).click();
+  const dialog = page.getByRole("dialog");
+  await page.route("**/v1/tree", () => {}); // which hangs, and keeps nobody from asking
+  await page.getByRole("button", { name: "Delete", exact: true }).click();
+  await dialog.getByText("its disk of 16 GiB").waitFor();
+  await page.keyboard.press("Escape");
+  await page.unroute("**/v1/tree");
+  await late(page);
+  await page.getByRole("button", { name: "Delete", exact: true }).click();
+  const remove = dialog.getByRole("button", { name: "Delete mapped" });
+  await remove.waitFor();
+  const at = await remove.boundingBox();
+  await dialog.getByText("are nowhere else").waitFor();
+  await dialog.getByText("The name mapped.example.test stays yours, and answers 410 until you map it to another machine or unmap it.").waitFor();
+  assert.deepEqual(await remove.boundingBox(), at, "what deletes moves");
+  assert.doesNotMatch(await dialog.getByRole("list").innerText(), /mapped\.example\.test/);
+  await remove.click();
+  await page.getByRole("heading", { name: "Machines", level: 1 }).waitFor();
+  const mappings = await ask("GET", "/domains/v1/mappings");
+  assert.ok(mappings.some((m) => m.domain === "mapped.example.test"), "the name went with the machine");
   assert.deepEqual(page.faults, []);
 });
 

@@ -1,7 +1,7 @@
 // What may be done with a machine: a button for each step that its state allows,
 // and the questions that come before.
 
-import { useEffect, useLayoutEffect, useRef, useState } from "../vendor/preact.js";
+import { useLayoutEffect, useRef, useState } from "../vendor/preact.js";
 import { get, post, send, vmPath } from "./api.js";
 import { doing, during, lifecycle } from "./live.js";
 import { IdleFields, cpus, idleOf, memories } from "./machines.js";
@@ -122,22 +122,18 @@ function killMachine(vm) {
   </${Dialog}>`);
 }
 
-function deleteMachine(vm, title = `Delete ${nameOf(vm)}?`, done = () => send("DELETE", vmPath(vm.id))) {
-  dialog.set((close) => html`<${Delete} vm=${vm} title=${title} done=${done} onClose=${close} />`);
+/** Asks before a machine is deleted, and names what is lost. That is known before: nothing moves under who is about to press. */
+async function deleteMachine(vm, title = `Delete ${nameOf(vm)}?`, done = () => send("DELETE", vmPath(vm.id))) {
+  // Who would wait for too long is asked without: nothing that hangs is to keep a machine.
+  const soon = (path, otherwise) => get(path, { signal: AbortSignal.timeout(3000) }).catch(() => otherwise);
+  const [{ nodes }, mappings] = await Promise.all([soon("/v1/tree", { nodes: [] }), soon("/domains/v1/mappings", [])]);
+  const node = nodes.find((n) => n.id === vm.id);
+  const forks = nodes.filter((n) => n.parentId === vm.id && !n.deleted).length;
+  const names = mappings.filter((m) => m.vmId === vm.id).map((m) => m.domain);
+  dialog.set((close) => html`<${Delete} vm=${vm} title=${title} node=${node} forks=${forks} names=${names} done=${done} onClose=${close} />`);
 }
 
-/** Asks before a machine is deleted, and names what is lost. */
-function Delete({ vm, title, done, onClose }) {
-  const [node, setNode] = useState();
-  const [children, setChildren] = useState(0);
-  const [mappings, setMappings] = useState([]);
-  useEffect(() => {
-    get("/v1/tree").then(({ nodes }) => {
-      setNode(nodes.find((n) => n.id === vm.id));
-      setChildren(nodes.filter((n) => n.parentId === vm.id && !n.deleted).length);
-    }, () => {});
-    get("/domains/v1/mappings").then((all) => setMappings((all.mappings ?? all).filter((m) => m.vmId === vm.id)), () => {});
-  }, []);
+function Delete({ vm, title, node, forks, names, done, onClose }) {
   const remove = async () => {
     await during(vm.id, "Deleting", done);
     toast(`${nameOf(vm)} is deleted.`);
@@ -148,8 +144,8 @@ function Delete({ vm, title, done, onClose }) {
     <ul>
       <li>its disk of ${mib(vm.sizing.rootfsSizeMb)}${node && html`, of which <b>${bytes(node.disk.ownBytes)}</b> are nowhere else`}</li>
       ${vm.state !== "stopped" && vm.state !== "lost" && html`<li>what it has in memory${vm.state === "suspended" ? ", kept while it sleeps" : ": its programs, its terminals"}</li>`}
-      ${mappings.map((m) => html`<li>the name <b>${m.domain}</b>, which leads to it</li>`)}
     </ul>
-    ${children > 0 && html`<p class="quiet">${plural(children, "fork or snapshot of it stays", "forks and snapshots of it stay")}.</p>`}
+    ${forks > 0 && html`<p class="quiet">${plural(forks, "fork or snapshot of it stays", "forks and snapshots of it stay")}.</p>`}
+    ${names.map((name) => html`<p key=${name} class="quiet">The name <b>${name}</b> stays yours, and answers 410 until you map it to another machine or unmap it.</p>`)}
   </${Dialog}>`;
 }

@@ -31,11 +31,14 @@ const pages = [
 function App() {
   const [inside, setInside] = useState(signedIn());
   onSignedOut(() => {
-    dialog.set(null);
     forget();
     setInside(false);
   });
-  return inside ? html`<${Frame} />` : html`<${SignIn} onDone=${() => setInside(true)} />`;
+  const enter = () => {
+    dialog.set(null); // one may have been about to open when the session ended
+    setInside(true);
+  };
+  return inside ? html`<${Frame} />` : html`<${SignIn} onDone=${enter} />`;
 }
 
 function Frame() {
