@@ -89,6 +89,7 @@ func plant(t *testing.T, c *client.Client) {
 	must(c.Suspend(t.Context(), buds[3]))
 	must(c.Suspend(t.Context(), twigs[1]))
 	must(c.TakeSnapshot(t.Context(), hello, api.TakeSnapshot{Name: new("warm")}))
+	must(c.MapDomain(t.Context(), "www.example.test", hello, 80))
 	must(c.Stop(t.Context(), create("build")))
 	create("<img src=x onerror=alert(1)>")
 	create(strings.Repeat("name", 32))

@@ -34,13 +34,19 @@ export async function open(browser, { scheme = "light", width = 1280, height = 8
     if (key && (request.url().includes(key) || request.url().includes("session="))) page.faults.push(`a secret in ${request.url()}`);
   });
   await page.addInitScript(() => {
-    window.shifted = []; // what moved although nobody had done anything
-    new PerformanceObserver((list) => {
-      for (const entry of list.getEntries()) {
+    const shifted = []; // what moved although nobody had done anything
+    const note = (entries) => {
+      for (const entry of entries) {
         const moved = entry.sources.map((s) => s.node?.className?.baseVal ?? s.node?.className ?? s.node?.nodeName);
-        if (!entry.hadRecentInput && entry.value > 0.01) window.shifted.push(`${location.hash}: ${moved} by ${entry.value.toFixed(3)}`);
+        if (!entry.hadRecentInput && entry.value > 0.01) shifted.push(`${location.hash}: ${moved} by ${entry.value.toFixed(3)}`);
       }
-    }).observe({ type: "layout-shift", buffered: true });
+    };
+    const observer = new PerformanceObserver((list) => note(list.getEntries()));
+    observer.observe({ type: "layout-shift", buffered: true });
+    window.shifts = () => {
+      note(observer.takeRecords());
+      return shifted;
+    };
   });
   await page.goto(url);
   return page;
@@ -57,6 +63,12 @@ export const late = (page) => page.route("**/v1/**", async (route) => {
   await new Promise((resolve) => setTimeout(resolve, 700));
   await route.continue().catch(() => {}); // who asked may be gone
 });
+
+/** Holds the page to stay where it is when what was asked for comes: all that has been drawn. */
+export async function still(page, where) {
+  await page.evaluate(() => new Promise((drawn) => requestAnimationFrame(() => requestAnimationFrame(drawn))));
+  assert.deepEqual(await page.evaluate(() => window.shifts()), [], `${where}: the layout jumps`);
+}
 
 /** Keeps a picture of the page, or of the beginning of one that is long. */
 export async function picture(page, name) {

@@ -1,25 +1,29 @@
 // The host: what it has, what is left of it, and whether it is well.
 
 import { useState } from "../vendor/preact.js";
-import { ingress, useAnswer } from "./live.js";
+import { useAnswer } from "./live.js";
 import { Bar, Button, Command, Copy, Problem, html, mib, plural } from "./ui.js";
 
+/** Draws nothing before all answers that have something below them are there: nothing moves then. */
 export function Host() {
   const [host] = useAnswer("/v1/host", 5000);
-  const admin = host?.error?.status !== 403;
+  const [account] = useAnswer("/v1/limits", 5000);
+  const [ports] = useAnswer("/v1/ingress", 60000);
+  const [ssh] = useAnswer("/v1/ssh", 60000);
+  if (!host || !account || !ports || !ssh) return html`<div class="heading"><h1>Host</h1><p>…</p></div>`;
+  const admin = host.error?.status !== 403;
   return html`
-    <div class="heading"><h1>Host</h1>${host?.version && html`<span class="quiet">coppice ${[host.version, host.vmm].filter(Boolean).join(" · ")}</span>`}</div>
+    <div class="heading"><h1>Host</h1>${host.version && html`<span class="quiet">coppice ${[host.version, host.vmm].filter(Boolean).join(" · ")}</span>`}</div>
     ${admin && html`<${Capacity} host=${host} />`}
     <div class="overview">
-      <${Limits} />
-      <${Ways} />
+      <${Limits} account=${account} />
+      <${Ways} ports=${ports} ssh=${ssh} />
       ${admin && html`<${Doctor} />`}
     </div>`;
 }
 
 function Capacity({ host }) {
-  if (host?.error) return html`<div class="gauges"><${Problem} error=${host.error} /></div>`;
-  if (!host) return html`<div class="gauges">${["Memory", "Pool", "Processors"].map((title) => html`<section key=${title} class="card gauge"><h2>${title}</h2><p class="big">…</p></section>`)}</div>`;
+  if (host.error) return html`<div class="gauges"><${Problem} error=${host.error} /></div>`;
   const used = { memory: host.memoryMib - host.freeMemoryMib, storage: host.storageMib - host.freeStorageMib };
   return html`<div class="gauges">
     <${Gauge} title="Memory" free=${host.freeMemoryMib} whole=${host.memoryMib} used=${used.memory}>${plural(host.runningVms, "machine runs", "machines run")}, with ${mib(host.runningMemSizeMib)} in all</${Gauge}>
@@ -40,28 +44,25 @@ const rows = [
   ["Their memory", "memSizeMib", "memSizeMib", mib], ["Disks", "rootfsSizeMb", "rootfsSizeMb", mib], ["Snapshots", "snapshots", "snapshots", String],
 ];
 
-function Limits() {
-  const [answer] = useAnswer("/v1/limits", 5000);
+function Limits({ account }) {
   return html`<section class="card"><h2>Your account</h2>
-    ${answer?.error ? html`<${Problem} error=${answer.error} />` : html`<dl class="facts limits">${rows.map(([title, usage, limit, show]) => {
-      const has = answer?.usage[usage], most = answer?.limits[limit];
-      return html`<div key=${title}><dt>${title}</dt><dd>${answer ? html`<b>${show(has)}</b> ${most === null ? html`<span class="quiet">no limit</span>` : html`<span class="quiet">of ${show(most)}</span>
-        <${Bar} label=${`${show(has)} of ${show(most)}`} whole=${most} parts=${[{ kind: has >= most ? "full" : "own", value: Math.min(has, most) }]} />`}` : "…"}</dd></div>`;
+    ${account.error ? html`<${Problem} error=${account.error} />` : html`<dl class="facts limits">${rows.map(([title, usage, limit, show]) => {
+      const has = account.usage[usage], most = account.limits[limit];
+      return html`<div key=${title}><dt>${title}</dt><dd><b>${show(has)}</b> ${most === null ? html`<span class="quiet">no limit</span>` : html`<span class="quiet">of ${show(most)}</span>
+        <${Bar} label=${`${show(has)} of ${show(most)}`} whole=${most} parts=${[{ kind: has >= most ? "full" : "own", value: Math.min(has, most) }]} />`}</dd></div>`;
     })}</dl>`}
   </section>`;
 }
 
 /** The ways in other than this page. */
-function Ways() {
-  const [ssh] = useAnswer("/v1/ssh", 60000);
-  const where = ingress.use();
-  const sshHost = ssh?.host || location.hostname;
+function Ways({ ports, ssh }) {
+  const sshHost = ssh.host || location.hostname;
   return html`<section class="card"><h2>Ways in</h2>
     <dl class="facts">
       <div><dt>API</dt><dd><code>${location.origin}</code> <${Copy} text=${location.origin} label="the address" /></dd></div>
-      <div><dt>Ports</dt><dd>${where.url ? html`<code>${where.url}</code>` : "are not on the web"}</dd></div>
-      <div><dt>SSH</dt><dd>${ssh?.error ? html`<${Problem} error=${ssh.error} />` : ssh?.port ? html`<code>ssh -p ${ssh.port} NAME@${sshHost}</code>` : ssh ? "is not served" : "…"}</dd></div>
-      ${ssh?.port && html`<div><dt>Its host key</dt><dd><code>${ssh.hostKey}</code> <${Copy} text=${ssh.hostKey} label="the host key" /></dd></div>`}
+      <div><dt>Ports</dt><dd>${ports.error ? html`<${Problem} error=${ports.error} />` : ports.url ? html`<code>${ports.url}</code>` : "are not on the web"}</dd></div>
+      <div><dt>SSH</dt><dd>${ssh.error ? html`<${Problem} error=${ssh.error} />` : ssh.port ? html`<code>ssh -p ${ssh.port} NAME@${sshHost}</code>` : "is not served"}</dd></div>
+      ${ssh.port && html`<div><dt>Its host key</dt><dd><code>${ssh.hostKey}</code> <${Copy} text=${ssh.hostKey} label="the host key" /></dd></div>`}
     </dl>
     <div class="beside"><h3>For scripts and for the SDK</h3><${Command}>${'eval "$(coppice env)"'}</${Command}></div>
   </section>`;
