@@ -7,10 +7,12 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/coppice-vm/coppice"
 	"github.com/coppice-vm/coppice/api"
 	"github.com/coppice-vm/coppice/client"
 	"github.com/coppice-vm/coppice/internal/host"
 	"github.com/coppice-vm/coppice/internal/nodetest"
+	"github.com/coppice-vm/coppice/mem"
 )
 
 // try runs a file of trials of the dashboard, in a real browser, against a host.
@@ -41,18 +43,18 @@ func TestDashboard(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	at := serveTwin(t, home)
+	at, _, hypervisor := serveTwinWith(t, home)
 	c, err := client.New(at.URL, at.Key)
 	if err != nil {
 		t.Fatal(err)
 	}
 	defer c.Close()
-	plant(t, c)
+	plant(t, c, hypervisor)
 	try(t, "twin.test.mjs", at)
 }
 
-// plant makes 200 VMs, forks of forks of forks, and a snapshot.
-func plant(t *testing.T, c *client.Client) {
+// plant makes 200 VMs, forks of forks of forks, a snapshot, and one that is lost.
+func plant(t *testing.T, c *client.Client, hypervisor *mem.Hypervisor) {
 	t.Helper()
 	create := func(name string) string {
 		vm, err := c.Create(t.Context(), api.CreateVM{VMSpec: api.VMSpec{Name: &name, IdleTimeoutSeconds: api.IdleTimeout{Set: true}}})
@@ -91,6 +93,13 @@ func plant(t *testing.T, c *client.Client) {
 	must(c.TakeSnapshot(t.Context(), hello, api.TakeSnapshot{Name: new("warm")}))
 	must(c.MapDomain(t.Context(), "www.example.test", hello, 80))
 	must(c.Stop(t.Context(), create("build")))
+	wreck := create("wreck")
+	hypervisor.End(coppice.VMID(wreck), coppice.Exit{Kind: coppice.ExitCrash, Detail: "it fell"})
+	eventually(t, "the wreck is lost", func() bool {
+		vm, err := c.VM(t.Context(), wreck)
+		must(vm, err)
+		return vm.State == "lost"
+	})
 	create("<img src=x onerror=alert(1)>")
 	create(strings.Repeat("name", 32))
 	list, err := c.VMs(t.Context(), client.Query{})

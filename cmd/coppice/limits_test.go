@@ -67,7 +67,7 @@ func TestSetLimits(t *testing.T) {
 
 // Fifty requests at once, where there may be ten VMs, make ten.
 func TestFiftyRequestsAtALimitOfTen(t *testing.T) {
-	credentials, store := serveTwinWith(t, t.TempDir())
+	credentials, store, _ := serveTwinWith(t, t.TempDir())
 	limits := coppice.DefaultLimits
 	limits.VMs = 10
 	if err := store.SetLimits(t.Context(), access.HostAccount, limits); err != nil {

@@ -33,12 +33,13 @@ import (
 // all this machine, at home in the directory home. It returns the way in.
 func serveTwin(t testing.TB, home string) host.Credentials {
 	t.Helper()
-	credentials, _ := serveTwinWith(t, home)
+	credentials, _, _ := serveTwinWith(t, home)
 	return credentials
 }
 
-// serveTwinWith is serveTwin, and returns the store of the host as well.
-func serveTwinWith(t testing.TB, home string) (host.Credentials, *mem.Store) {
+// serveTwinWith is serveTwin, and returns the store and the hypervisor of the
+// host as well.
+func serveTwinWith(t testing.TB, home string) (host.Credentials, *mem.Store, *mem.Hypervisor) {
 	t.Helper()
 	log := slog.New(slog.NewTextHandler(t.Output(), nil))
 	const size = 16 << 10
@@ -124,7 +125,7 @@ func serveTwinWith(t testing.TB, home string) (host.Credentials, *mem.Store) {
 			t.Error(err)
 		}
 	})
-	return host.Credentials{URL: localURL(listener.Addr()), Key: key}, store
+	return host.Credentials{URL: localURL(listener.Addr()), Key: key}, store, hypervisor
 }
 
 // A twinGuest is a [coppice.Guest] that is this machine.

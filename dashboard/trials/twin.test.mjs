@@ -75,6 +75,9 @@ for (const scheme of ["light", "dark"]) {
       await go(page, "Host");
       await seeTwice("host", page.getByText("all is well"));
       await go(page, "Machines");
+      await link("wreck").click();
+      await seeTwice("lost", page.locator(".reason"));
+      await go(page, "Machines");
       await link("hello").click();
       await seeTwice("machine", page.getByRole("img", { name: /^CPU: \d/ }));
       for (const [part, shown] of [["Files", link("etc")], ["Console", page.getByLabel("Serial console").first()], ["History", page.locator(".events")], ["Terminal", page.locator(".xterm-cursor")]]) {
@@ -166,6 +169,7 @@ test("only what a state allows can be asked for", async () => {
   assert.deepEqual(await may("hello"), ["Fork", "Suspend", "Stop", "Snapshot", "Resize", "Kill", "Delete"]);
   assert.deepEqual(await may("build"), ["Start", "Fork", "Snapshot", "Resize", "Delete"]);
   assert.deepEqual(await may("twig-2"), ["Resume", "Fork", "Stop", "Snapshot", "Resize", "Kill", "Delete"]);
+  assert.deepEqual(await may("wreck"), ["Start", "Kill", "Delete"]);
   assert.deepEqual(page.faults, []);
 });
 
@@ -367,6 +371,27 @@ test("what would delete an ephemeral machine asks first", async () => {
   await page.getByRole("dialog").getByRole("button", { name: "Delete mayfly" }).click();
   await page.getByRole("heading", { name: "Machines", level: 1 }).waitFor();
   await page.getByRole("status").getByText("mayfly is deleted.").waitFor();
+  assert.deepEqual(page.faults, []);
+});
+
+test("a machine that is lost says why, and starts again", async () => {
+  const page = await open(browser);
+  await signIn(page);
+  await page.getByRole("button", { name: /^lost/ }).click();
+  await page.getByRole("link", { name: "wreck", exact: true }).click();
+  const reason = page.getByText("lost: the run ended: it fell");
+  await reason.waitFor();
+  await page.getByRole("button", { name: "Delete", exact: true }).click();
+  await page.getByRole("dialog").waitFor();
+  assert.equal(await page.getByRole("dialog").getByRole("listitem").count(), 1, "a lost machine has more to lose than its disk");
+  await page.keyboard.press("Escape");
+  for (const part of ["Terminal", "Files"]) {
+    await page.getByRole("link", { name: part, exact: true }).click();
+    await page.getByRole("heading", { name: "wreck is lost" }).waitFor();
+  }
+  await page.getByRole("button", { name: "Start", exact: true }).first().click();
+  await page.locator(".under").getByText("running", { exact: true }).waitFor();
+  assert.equal(await reason.count(), 0);
   assert.deepEqual(page.faults, []);
 });
 
