@@ -65,7 +65,7 @@ type file struct {
 func (t toolbox) addInside() {
 	tool(t, destroys, "exec", fmt.Sprintf("Run a command in a VM and wait for it to end. Of an output of more than %d KiB you get the beginning and the end.", mcpOutputBytes>>10), t.exec)
 	tool(t, looks, "read_file", fmt.Sprintf("Read a file of at most %d KiB in a VM, or list a directory, the first %d names. What is not text comes as base64.", mcpFileBytes>>10, mcpEntries), t.read)
-	tool(t, destroys, "write_file", "Replace a file in a VM, or make it, with its parents.", t.write)
+	tool(t, replaces, "write_file", "Replace a file in a VM, or make it, with its parents.", t.write)
 }
 
 func (t toolbox) exec(ctx context.Context, in running) (any, error) {

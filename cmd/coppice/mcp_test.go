@@ -67,6 +67,15 @@ func (a agent) does(tool string, arguments map[string]any) (said struct {
 	return said
 }
 
+// newMCPAgent returns a client of "coppice mcp" that speaks to it on its standard streams.
+func newMCPAgent(t *testing.T, c host.Credentials) agent {
+	t.Helper()
+	toServer, fromClient := io.Pipe()
+	toClient, fromServer := io.Pipe()
+	startMCP(t, c, toServer, fromServer, t.Output())
+	return newAgent(t, &mcp.IOTransport{Reader: toClient, Writer: fromClient})
+}
+
 // startMCP runs "coppice mcp" against a host, with these standard streams.
 func startMCP(t *testing.T, c host.Credentials, stdin io.Reader, stdout, stderr io.Writer, args ...string) {
 	t.Helper()
@@ -88,20 +97,7 @@ func startMCP(t *testing.T, c host.Credentials, stdin io.Reader, stdout, stderr 
 // What an agent may do, from its first VM to the last.
 func TestMCP(t *testing.T) {
 	home := t.TempDir()
-	toServer, fromClient := io.Pipe()
-	toClient, fromServer := io.Pipe()
-	startMCP(t, serveTwin(t, home), toServer, fromServer, t.Output())
-	a := newAgent(t, &mcp.IOTransport{Reader: toClient, Writer: fromClient})
-
-	tools, err := a.session.ListTools(t.Context(), nil)
-	if err != nil {
-		t.Fatal(err)
-	}
-	for _, tool := range tools.Tools {
-		if tool.Description == "" || tool.Annotations == nil {
-			t.Errorf("%s says too little about itself", tool.Name)
-		}
-	}
+	a := newMCPAgent(t, serveTwin(t, home))
 	vm := a.does("create_vm", map[string]any{"name": "tree", "memory_gib": 0.5}).ID
 	for _, call := range []struct {
 		tool      string
@@ -183,10 +179,7 @@ func TestMCP(t *testing.T) {
 // A call that an agent gives up ends what it started in the guest.
 func TestMCPCancels(t *testing.T) {
 	home := t.TempDir()
-	toServer, fromClient := io.Pipe()
-	toClient, fromServer := io.Pipe()
-	startMCP(t, serveTwin(t, home), toServer, fromServer, t.Output())
-	a := newAgent(t, &mcp.IOTransport{Reader: toClient, Writer: fromClient})
+	a := newMCPAgent(t, serveTwin(t, home))
 	vm := a.does("create_vm", nil).ID
 
 	ctx, cancel := context.WithCancel(t.Context())

@@ -27,12 +27,15 @@ type toolbox struct {
 	client *client.Client
 }
 
-// What a tool does to the world, as its client is told.
+// What a tool does to the world, as its client is told. One that destroys may lose
+// something that was there. Where that is a VM or a snapshot, doing it again is not
+// the same: what the first time went by that name is gone, and another may be found.
 var (
-	looks    = &mcp.ToolAnnotations{ReadOnlyHint: true}
-	adds     = &mcp.ToolAnnotations{DestructiveHint: new(false)}
-	changes  = &mcp.ToolAnnotations{DestructiveHint: new(false), IdempotentHint: true}
-	destroys = &mcp.ToolAnnotations{DestructiveHint: new(true)}
+	looks     = &mcp.ToolAnnotations{ReadOnlyHint: true}
+	adds      = &mcp.ToolAnnotations{DestructiveHint: new(false)}
+	continues = &mcp.ToolAnnotations{DestructiveHint: new(false), IdempotentHint: true}
+	destroys  = &mcp.ToolAnnotations{DestructiveHint: new(true)}
+	replaces  = &mcp.ToolAnnotations{DestructiveHint: new(true), IdempotentHint: true}
 )
 
 // tool adds a tool. What do returns is what the agent is told, as JSON, also
@@ -104,14 +107,14 @@ func (t toolbox) addLifecycle() {
 		return c.History(ctx, id, 0)
 	})
 	tool(t, adds, "create_vm", "Make a VM, and wait until it runs.", t.create)
-	vmTool(t, changes, "start_vm", "Boot a stopped VM, or go on with a suspended one, and wait until it runs.", func(ctx context.Context, id string) (api.Started, error) {
+	vmTool(t, continues, "start_vm", "Boot a stopped VM, or go on with a suspended one, and wait until it runs.", func(ctx context.Context, id string) (api.Started, error) {
 		return c.Start(ctx, id, api.StartVM{})
 	})
-	vmTool(t, changes, "stop_vm", "Shut a VM down. Its disk is kept; what is in memory and what runs is lost.", c.Stop)
-	vmTool(t, changes, "kill_vm", "End a VM's run without asking the guest, like pulling the plug. The disk is kept.", c.Kill)
-	vmTool(t, changes, "suspend_vm", "Keep a VM's memory, processes and disk, and end its process. It goes on when it is used.", c.Suspend)
+	vmTool(t, destroys, "stop_vm", "Shut a VM down. What is in memory and what runs is lost; the disk is kept. A VM that is ephemeral:OnStop is deleted.", c.Stop)
+	vmTool(t, destroys, "kill_vm", "End a VM's run without asking the guest, like pulling the plug. What is in memory, what runs, and what was not yet written to the disk is lost; the disk is kept. A VM that is ephemeral:OnStop is deleted.", c.Kill)
+	vmTool(t, destroys, "suspend_vm", "Keep a VM's memory, processes and disk, and end its process. It goes on when it is used. But a VM that is ephemeral, or ephemeral:OnSuspend, which is the same, is deleted.", c.Suspend)
 	vmTool(t, destroys, "delete_vm", "Delete a VM for good, with its disk. Forks and snapshots of it stay.", c.Delete)
-	tool(t, changes, "resize_vm", "Give a VM another size. One that runs is shut down for it and boots again.", func(ctx context.Context, in resizing) (any, error) {
+	tool(t, replaces, "resize_vm", "Give a VM another size. One that runs is shut down for it and boots again: what is in memory and what runs is lost; the disk is kept.", func(ctx context.Context, in resizing) (any, error) {
 		id, err := find(ctx, c, in.VM)
 		if err != nil {
 			return nil, err
