@@ -9,8 +9,10 @@ import (
 	"github.com/modelcontextprotocol/go-sdk/mcp"
 )
 
-// An agent makes a VM, works in it, forks it and deletes both, by the tools alone.
+// An agent makes a VM, works in it, forks and snapshots it, and leaves nothing, by the
+// tools alone.
 func TestMCP(t *testing.T) {
+	connect(t) // and with it, an audit at the end
 	session, err := mcp.NewClient(&mcp.Implementation{Name: "test", Version: "1"}, nil).
 		Connect(deadline(t), &mcp.CommandTransport{Command: exec.Command(install.program, "mcp")}, nil)
 	if err != nil {
@@ -55,8 +57,22 @@ func TestMCP(t *testing.T) {
 		}
 	}
 	call("delete_vm", map[string]any{"vm": "mcp-twig"})
+
+	call("snapshot_vm", map[string]any{"vm": vm.ID, "name": "mcp-seed"})
+	call("create_vm", map[string]any{"name": "mcp-seedling", "snapshot": "mcp-seed", "persistence": "ephemeral:OnStop", "idle_timeout": "never"})
+	call("delete_snapshot", map[string]any{"snapshot": "mcp-seed"})
+	if got := call("exec", map[string]any{"vm": "mcp-seedling", "command": "cat /srv/note"}); !strings.Contains(got, "of an agent") {
+		t.Errorf("of a snapshot: %s", got)
+	}
+	call("stop_vm", map[string]any{"vm": "mcp-seedling"})
+	call("fork_vm", map[string]any{"vm": vm.ID, "name": "mcp-leaf", "persistence": "ephemeral", "idle_timeout": "never"})
+	call("suspend_vm", map[string]any{"vm": "mcp-leaf"})
+	call("fork_vm", map[string]any{"vm": vm.ID, "name": "mcp-mayfly", "persistence": "ephemeral", "idle_timeout": "2s"})
+	await(t, "an ephemeral fork that is idle is deleted", func() bool { return !strings.Contains(call("list_vms", nil), "mcp-mayfly") })
 	call("delete_vm", map[string]any{"vm": vm.ID})
-	if got := call("list_vms", nil); strings.Contains(got, vm.ID) {
-		t.Errorf("after it was deleted there is %s", got)
+	for _, tool := range []string{"list_vms", "list_snapshots"} {
+		if got := call(tool, nil); strings.Contains(got, "mcp") || strings.Contains(got, vm.ID) {
+			t.Errorf("after all was deleted %s says %s", tool, got)
+		}
 	}
 }

@@ -77,7 +77,7 @@ func (t toolbox) exec(ctx context.Context, in running) (any, error) {
 	spec := coppice.ExecSpec{Command: in.Command, User: in.User, Dir: in.Dir, Timeout: mcpExecTimeout}
 	if in.Timeout != nil {
 		if *in.Timeout < 1 || *in.Timeout > int(most/time.Second) {
-			return nil, fmt.Errorf("timeout_seconds is %d; it can be 1 to %d", *in.Timeout, int(most/time.Second))
+			return nil, coppice.Errorf(coppice.CodeInvalidRequest, "timeout_seconds is %d; it can be 1 to %d", *in.Timeout, int(most/time.Second))
 		}
 		spec.Timeout = time.Duration(*in.Timeout) * time.Second
 	}
@@ -160,7 +160,7 @@ func (t toolbox) write(ctx context.Context, in writing) (any, error) {
 	content := []byte(in.Content)
 	if in.Base64 {
 		if content, err = base64.StdEncoding.DecodeString(in.Content); err != nil {
-			return nil, fmt.Errorf("content is not base64: %w", err)
+			return nil, coppice.Errorf(coppice.CodeInvalidRequest, "content is not base64: %s", err)
 		}
 	}
 	return api.Empty{}, t.client.Files(id, in.User).Write(ctx, in.Path, 0o644, bytes.NewReader(content))

@@ -54,7 +54,7 @@ func (a agent) does(tool string, arguments map[string]any) (said struct {
 	Entries                     map[string]string
 	EntriesLeftOut              int
 	VMs                         []struct{ ID, Name, State string }
-	Forks                       []struct{ VMID string }
+	Forks                       []struct{ ID string }
 }) {
 	a.Helper()
 	text, failed := a.calls(tool, arguments)
@@ -165,10 +165,10 @@ func TestMCP(t *testing.T) {
 		{"exec", map[string]any{"vm": "bush", "command": "true"}, "(VM_NOT_FOUND)"},
 		{"create_vm", map[string]any{"cpus": 3}, "(CREATE_VM_VCPU_NOT_POWER_OF_TWO)"},
 		{"read_file", map[string]any{"vm": "tree", "path": "nothing"}, "(FILE_NOT_FOUND)"},
-		{"write_file", map[string]any{"vm": "tree", "path": "f", "content": "?", "base64": true}, "content is not base64"},
+		{"write_file", map[string]any{"vm": "tree", "path": "f", "content": "?", "base64": true}, "content is not base64: illegal base64 data at input byte 0 (INVALID_REQUEST)"},
 		{"exec", map[string]any{"vm": "tree"}, "command"},
-		{"exec", map[string]any{"vm": "tree", "command": "true", "timeout_seconds": -5}, "it can be 1 to 31536000"},
-		{"exec", map[string]any{"vm": "tree", "command": "true", "timeout_seconds": 31536001}, "it can be 1 to 31536000"},
+		{"exec", map[string]any{"vm": "tree", "command": "true", "timeout_seconds": -5}, "it can be 1 to 31536000 (INVALID_REQUEST)"},
+		{"exec", map[string]any{"vm": "tree", "command": "true", "timeout_seconds": 31536001}, "it can be 1 to 31536000 (INVALID_REQUEST)"},
 	} {
 		if text, failed := a.calls(call.tool, call.arguments); !failed || !strings.Contains(text, call.said) {
 			t.Errorf("%s of %v says %s", call.tool, call.arguments, text)
@@ -244,19 +244,26 @@ func eventually(t *testing.T, what string, is func() bool) {
 	}
 }
 
-// By HTTP every client is who its key says.
-func TestMCPByHTTP(t *testing.T) {
-	credentials := serveTwin(t, t.TempDir())
+// serveMCP runs "coppice mcp --listen" against a host, with a key that is good for
+// nothing. It returns where a client speaks to it by another.
+func serveMCP(t *testing.T, url string) (endpoint string, by func(key string) mcp.Transport) {
+	t.Helper()
 	said, stderr := io.Pipe()
-	startMCP(t, host.Credentials{URL: credentials.URL, Key: "nobody's"}, strings.NewReader(""), t.Output(), stderr, "--listen", "127.0.0.1:0")
+	startMCP(t, host.Credentials{URL: url, Key: "nobody's"}, strings.NewReader(""), t.Output(), stderr, "--listen", "127.0.0.1:0")
 	line, err := bufio.NewReader(said).ReadString('\n')
 	if err != nil {
 		t.Fatal(err)
 	}
-	endpoint := strings.TrimSpace(strings.TrimPrefix(line, "serving "))
-	by := func(key string) mcp.Transport {
+	endpoint = strings.TrimSpace(strings.TrimPrefix(line, "serving "))
+	return endpoint, func(key string) mcp.Transport {
 		return &mcp.StreamableClientTransport{Endpoint: endpoint, HTTPClient: &http.Client{Transport: bearing{key}}}
 	}
+}
+
+// By HTTP every client is who its key says.
+func TestMCPByHTTP(t *testing.T) {
+	credentials := serveTwin(t, t.TempDir())
+	endpoint, by := serveMCP(t, credentials.URL)
 	a := newAgent(t, by(credentials.Key))
 	if vm := a.does("create_vm", map[string]any{"name": "tree"}).ID; vm == "" {
 		t.Error("a VM was created that has no id")
