@@ -38,9 +38,8 @@ func want(t *testing.T, lines []string, wanted ...string) {
 	}
 }
 
-func TestRecorder(t *testing.T) {
-	log := slog.New(slog.NewTextHandler(t.Output(), nil))
-	r := New("1.2.3", log)
+// count has a recorder count something of everything there is.
+func count(r *Recorder, take func(context.Context) (coppice.Census, error)) {
 	r.Did(coppice.Restore, "", 20*time.Millisecond, nil)
 	r.Did(coppice.Restore, "process", 15*time.Millisecond, nil)
 	r.Did(coppice.Restore, "", time.Second, errors.New("no"))
@@ -50,6 +49,12 @@ func TestRecorder(t *testing.T) {
 	r.Answered("GET", "/v1/vms/{vm_id}", 200, 3*time.Millisecond)
 	r.Answered("FROBNICATE", "", 405, time.Millisecond)
 	r.Answered("FROB", "", 405, time.Millisecond)
+	r.Watch(take)
+}
+
+func TestRecorder(t *testing.T) {
+	log := slog.New(slog.NewTextHandler(t.Output(), nil))
+	r := New("1.2.3", log)
 	census, failure := coppice.Census{
 		VMs:    map[coppice.Standing]int{{State: coppice.Running}: 3, {State: coppice.Stopped, Verb: coppice.Start}: 1},
 		Spares: 2, Husks: 1,
@@ -57,7 +62,7 @@ func TestRecorder(t *testing.T) {
 		Disk:     coppice.Footprint{Own: 3, Shared: 4},
 		Capacity: coppice.Capacity{MemoryMiB: 4, FreeMemoryMiB: 3, StorageMiB: 2, FreeStorageMiB: 1},
 	}, error(nil)
-	r.Watch(func(context.Context) (coppice.Census, error) { return census, failure })
+	count(r, func(context.Context) (coppice.Census, error) { return census, failure })
 	lines := read(t, r, 200)
 	problems, err := promlint.New(strings.NewReader(strings.Join(lines, "\n") + "\n")).Lint()
 	if err != nil {

@@ -3,7 +3,9 @@ package main
 import (
 	"io"
 	"net/http"
+	"os"
 	"regexp"
+	"slices"
 	"strings"
 	"testing"
 
@@ -68,6 +70,15 @@ func TestMetrics(t *testing.T) {
 			t.Errorf("%d: there is no %s in\n%s", status, line, ours.FindAllString(text, -1))
 		}
 	}
+	page, err := os.ReadFile("../../docs/METRICS.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	served := distinct(regexp.MustCompile(`phase="(\w+)"`), text)
+	listed := distinct(regexp.MustCompile("(?m)^\\| `([a-z]+)` \\|"), string(page)+"\n| `all` |") // of which the text says what it is
+	if !slices.Equal(served, listed) {
+		t.Errorf("there are the phases %q, and the page lists %q", served, listed)
+	}
 
 	bob, err := c.CreateAccount(ctx, "bob")
 	if err != nil {
@@ -76,6 +87,15 @@ func TestMetrics(t *testing.T) {
 	if status, text := scrape(t, host.Credentials{URL: credentials.URL, Key: bob.Secret}); status != http.StatusForbidden {
 		t.Errorf("for whom does not manage accounts: %d %s", status, text)
 	}
+}
+
+// distinct returns what the group in re is in text, each once, in order.
+func distinct(re *regexp.Regexp, text string) (found []string) {
+	for _, match := range re.FindAllStringSubmatch(text, -1) {
+		found = append(found, match[1])
+	}
+	slices.Sort(found)
+	return slices.Compact(found)
 }
 
 var ours = regexp.MustCompile("(?m)^coppice_.*\n")
