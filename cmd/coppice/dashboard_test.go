@@ -15,21 +15,22 @@ import (
 	"github.com/coppice-vm/coppice/mem"
 )
 
-// try runs a file of trials of the dashboard, in a real browser, against a host.
-func try(t *testing.T, file string, at host.Credentials) {
+// try runs files of trials of the dashboard, one after the other, in a real
+// browser, against a host.
+func try(t *testing.T, at host.Credentials, files ...string) {
 	t.Helper()
 	pictures, err := filepath.Abs("../../artifacts/dashboard")
 	if err != nil {
 		t.Fatal(err)
 	}
-	nodetest.Run(t, "../../dashboard/trials", []string{"URL=" + at.URL, "KEY=" + at.Key, "ARTIFACTS=" + pictures}, file)
+	nodetest.Run(t, "../../dashboard/trials", []string{"URL=" + at.URL, "KEY=" + at.Key, "ARTIFACTS=" + pictures}, append([]string{"--test-concurrency=1"}, files...)...)
 }
 
 func TestDashboardWithoutVMs(t *testing.T) {
 	if testing.Short() {
 		t.Skip("needs a browser")
 	}
-	try(t, "empty.test.mjs", serveTwin(t, t.TempDir()))
+	try(t, serveTwin(t, t.TempDir()), "empty.test.mjs")
 }
 
 // The page with a tree of 200 VMs in all states.
@@ -50,7 +51,7 @@ func TestDashboard(t *testing.T) {
 	}
 	defer c.Close()
 	plant(t, c, hypervisor)
-	try(t, "twin.test.mjs", at)
+	try(t, at, "pages.test.mjs", "twin.test.mjs")
 }
 
 // plant makes 200 VMs, forks of forks of forks, a snapshot, and one that is lost.

@@ -58,6 +58,12 @@ export async function signIn(page, secret = key) {
   await page.getByRole("heading", { name: "Machines", exact: true }).waitFor();
 }
 
+/** Goes to one of the pages by its title. */
+export const go = async (page, title) => {
+  await page.getByRole("navigation", { name: "Pages" }).getByRole("link", { name: title }).click();
+  await page.getByRole("heading", { name: title, level: 1 }).waitFor();
+};
+
 /** Has the API answer later than a click excuses what moves. */
 export const late = (page) => page.route("**/v1/**", async (route) => {
   await new Promise((resolve) => setTimeout(resolve, 700));
