@@ -13,6 +13,7 @@ import (
 	"strconv"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -113,6 +114,13 @@ func TestSilenceIsBounded(t *testing.T) {
 		{"watch", listens, func(ctx context.Context, s coppice.Session) error {
 			return s.Files("").Watch(ctx, "x", nil)
 		}, answerDeadline},
+		{"a command that runs into its timeout", listens, func(ctx context.Context, s coppice.Session) error {
+			status, err := s.Exec(ctx, coppice.ExecSpec{Command: "true", Timeout: time.Minute}, coppice.Stdio{})
+			if status.TimedOut {
+				return errOvertime
+			}
+			return err
+		}, time.Minute + timeoutGrace + killDeadline},
 		{"attach", listens, func(ctx context.Context, s coppice.Session) error {
 			_, err := s.Terminals("").Attach(ctx, "x", window, nil)
 			return err
@@ -179,6 +187,42 @@ func TestUnreadRequestIsBounded(t *testing.T) {
 			t.Errorf("told after %v: %v", took, err)
 		}
 	})
+}
+
+// A guest that has gone quiet on a connection is noticed, whatever is waited for.
+func TestQuietIsNoticed(t *testing.T) {
+	if !alone(t) {
+		return
+	}
+	timeless(t, func(t *testing.T) {
+		there := liar(t, func(_ wire.Request, c net.Conn) { listens(c) })
+		var quiet atomic.Bool
+		s, err := New(slog.New(slog.DiscardHandler)).Connect(t.Context(), func(ctx context.Context) (net.Conn, error) {
+			conn, err := there(ctx)
+			return quietConn{conn, &quiet}, err
+		}, alice)
+		must(t, err)
+		defer s.Close()
+		quiet.Store(true)
+		began := time.Now()
+		_, err = s.Exec(t.Context(), coppice.ExecSpec{Command: "make world"}, coppice.Stdio{})
+		if took := time.Since(began); !errors.Is(err, coppice.ErrGuestGone) || took > 50*time.Second {
+			t.Errorf("told after %v: %v", took, err)
+		}
+	})
+}
+
+// A quietConn takes what is written and passes none of it on, once it is quiet.
+type quietConn struct {
+	net.Conn
+	quiet *atomic.Bool
+}
+
+func (c quietConn) Write(p []byte) (int, error) {
+	if c.quiet.Load() {
+		return len(p), nil
+	}
+	return c.Conn.Write(p)
 }
 
 // meets opens a session with a guest that takes its identity, and then does that.
