@@ -256,7 +256,7 @@ func TestSlownessIsNotSilence(t *testing.T) {
 		}, func(ctx context.Context, s coppice.Session) error {
 			return s.Files("").Write(ctx, "x", 0o644, zeros(20<<20))
 		}},
-		{"a file read by who takes his time", then(file, drips(wire.Data, "x", 80*time.Second, 100*time.Second), sends(wire.End, ""), listens),
+		{"a file read by who takes his time", then(file, drips(wire.Data, "x", 80*time.Second, 100*time.Second), sends(wire.End, "")),
 			func(ctx context.Context, s coppice.Session) error {
 				f, err := s.Files("").Open(ctx, "x")
 				if err != nil {
@@ -272,6 +272,13 @@ func TestSlownessIsNotSilence(t *testing.T) {
 			}},
 		{"a command", then(drips(wire.Data, "", 48*time.Hour, time.Hour), says(wire.Exited{})), func(ctx context.Context, s coppice.Session) error {
 			_, err := s.Exec(ctx, coppice.ExecSpec{Command: "make world"}, coppice.Stdio{Stdin: zeros(1 << 20)})
+			return err
+		}},
+		{"a command whose output is read by who takes his time", then(sends(wire.Data, "x"), sends(wire.Data, "y"), says(wire.Exited{})), func(ctx context.Context, s coppice.Session) error {
+			_, err := s.Exec(ctx, coppice.ExecSpec{Command: "cat"}, coppice.Stdio{Stdout: writerFunc(func(p []byte) (int, error) {
+				time.Sleep(time.Hour)
+				return len(p), nil
+			})})
 			return err
 		}},
 		{"a terminal", then(honest, drips(wire.Data, "x", 48*time.Hour, time.Hour), says(wire.Ended{})), func(ctx context.Context, s coppice.Session) error {

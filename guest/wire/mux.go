@@ -21,9 +21,12 @@ func Client(conn io.ReadWriteCloser) (*yamux.Session, error) {
 	return yamux.Client(&joiner{ReadWriteCloser: conn}, muxConfig())
 }
 
-// Server runs the guest's end of a session on conn.
+// Server runs the guest's end of a session on conn. A stream that the guest has closed
+// stays until the host has read it, however slowly, and closed it too.
 func Server(conn io.ReadWriteCloser) (*yamux.Session, error) {
-	return yamux.Server(&joiner{ReadWriteCloser: conn}, muxConfig())
+	config := muxConfig()
+	config.StreamCloseTimeout = 0
+	return yamux.Server(&joiner{ReadWriteCloser: conn}, config)
 }
 
 // A joiner writes the frames of yamux whole. yamux writes a header and then
