@@ -34,11 +34,11 @@ export async function open(browser, { scheme = "light", width = 1280, height = 8
     if (key && (request.url().includes(key) || request.url().includes("session="))) page.faults.push(`a secret in ${request.url()}`);
   });
   await page.addInitScript(() => {
-    const shifted = []; // what moved although nobody had done anything
+    const shifted = []; // what moved although nobody had done anything, and is more than a figure in its line
     const note = (entries) => {
       for (const entry of entries) {
         const moved = entry.sources.map((s) => s.node?.className?.baseVal ?? s.node?.className ?? s.node?.nodeName);
-        if (!entry.hadRecentInput && entry.value > 0.01) shifted.push(`${location.hash}: ${moved} by ${entry.value.toFixed(3)}`);
+        if (!entry.hadRecentInput && entry.value > 0.002) shifted.push(`${location.hash}: ${moved} by ${entry.value.toFixed(3)}`);
       }
     };
     const observer = new PerformanceObserver((list) => note(list.getEntries()));

@@ -1,6 +1,6 @@
 // The picture of what came from what.
 
-import { useEffect, useMemo, useRef, useState } from "../vendor/preact.js";
+import { useLayoutEffect, useMemo, useRef, useState } from "../vendor/preact.js";
 import { nameOf, stateOf } from "./forest.js";
 import { Glyph, html } from "./ui.js";
 
@@ -24,7 +24,8 @@ function measure(all, aspect) {
 export function Canopy({ roots, ordered, onPick }) {
   const box = useRef();
   const [width, setWidth] = useState(1000);
-  useEffect(() => {
+  useLayoutEffect(() => {
+    setWidth(box.current.clientWidth); // before it is seen
     const watch = new ResizeObserver(([entry]) => setWidth(entry.contentRect.width));
     watch.observe(box.current);
     return () => watch.disconnect();

@@ -49,7 +49,7 @@ export function Tree() {
   });
 
   if (answer?.error) return html`<div class="heading"><h1>Tree</h1></div><${Problem} error=${answer.error} />`;
-  if (!nodes) return html`<div class="heading"><h1>Tree</h1><p>…</p></div>`;
+  if (!nodes) return html`<div class="heading"><h1>Tree</h1><p key="waiting">…</p></div>`;
   if (nodes.length === 0) {
     return html`<div class="heading"><h1>Tree</h1></div><${Empty} title="Nothing has grown yet">
       <p>Every fork of a machine becomes a branch of it here. Plant the first, and fork it:</p>
