@@ -43,6 +43,8 @@ func main() {
 		serve(p, func(_ wire.Request, c net.Conn) { io.WriteString(c, "d\xFF\xFF\xFF\xFF") })
 	case "lie":
 		serve(p, func(_ wire.Request, c net.Conn) { wire.WriteJSON(c, wire.Head, wire.Exited{Code: 1 << 40}) })
+	case "replay":
+		replay(p)
 	case "streams":
 		serveWith(p, func(conn *wire.Conn) {
 			mux, err := wire.Server(conn)
@@ -91,6 +93,54 @@ func answer(stream net.Conn, lie func(wire.Request, net.Conn)) {
 		}
 		wire.WriteJSON(stream, wire.Head, wire.Identified{})
 	}
+}
+
+// replay is honest on the first connection, up to where something is asked of it, and then
+// hangs up. On each later one it says what it said on that: from its greeting on, and by
+// turns from what came after it, to a host that it greets as it should.
+func replay(p port) {
+	t := &tape{port: p}
+	listener := wire.NewListener(t)
+	conn, err := listener.Accept()
+	if err != nil {
+		return
+	}
+	greeting := len(t.said)
+	mux, err := wire.Server(conn)
+	for asked := false; err == nil && !asked; {
+		var stream net.Conn
+		if stream, err = mux.AcceptStream(); err == nil {
+			answer(stream, func(wire.Request, net.Conn) { asked = true })
+		}
+	}
+	mux.Close()
+	said := t.said
+	for again := 0; ; again++ {
+		t.mute = again%2 == 0
+		if _, err := listener.Accept(); err != nil {
+			continue
+		}
+		if t.mute {
+			p.Write(said)
+		} else {
+			p.Write(said[greeting:])
+		}
+	}
+}
+
+// A tape is a port that keeps what it is told to say, and may say nothing of it.
+type tape struct {
+	port
+	said []byte
+	mute bool
+}
+
+func (t *tape) Write(b []byte) (int, error) {
+	t.said = append(t.said, b...)
+	if t.mute {
+		return len(b), nil
+	}
+	return t.port.Write(b)
 }
 
 // A port reads as ended while nobody has connected to it.
